@@ -1,0 +1,78 @@
+# `make help` lists the targets. Tools are built into .bin/ from the versions pinned in go.mod and here.
+
+GO            ?= go
+BIN           := $(CURDIR)/.bin
+GOLANGCI_LINT := v2.15.0
+COVER_MIN     := 84
+TESTFLAGS     ?=
+FUZZTIME      ?= 1m
+
+# Where the tests find a server, first match: STORETEST_DATABASE_URL, installed PostgreSQL binaries, a download.
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(BIN)/sqlc $(BIN)/golangci-lint ## Download the modules and build the tools (the other targets do what they need of it)
+	$(GO) mod download
+
+.PHONY: demo
+demo: ## Start a private PostgreSQL, let agents write and read a shared context, check the result
+	$(GO) run ./cmd/sharedcontext demo
+
+.PHONY: test
+test: ## Run all tests with the race detector
+	$(GO) test -race $(TESTFLAGS) ./...
+
+.PHONY: cover
+cover: ## Run the tests and print the coverage of hand-written code; fails below $(COVER_MIN) % for store
+	$(GO) test -coverpkg=./store,./storetest,./schema,./internal/...,./cmd/... -coverprofile=coverage.out ./...
+	@./.ci/coverage coverage.out $(COVER_MIN)
+
+.PHONY: bench
+bench: ## Run the benchmarks of the store beside hand-written pgx
+	$(GO) test -run '^$$' -bench . -benchmem -count 6 ./store_test
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (1m)
+	@for target in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' store/*_test.go | cut -d' ' -f2); do \
+		echo "$$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./store || exit 1; done
+
+.PHONY: generate
+generate: $(BIN)/sqlc ## Compile queries/ and schema/ into gen/, and list what the schema holds
+	$(BIN)/sqlc generate
+	$(GO) run ./internal/cmd/schemaobjects schema/objects.txt
+
+.PHONY: verify
+verify: $(BIN)/sqlc ## Fail when generated code is not what a clean run writes
+	@rm -rf $(BIN)/verify && mkdir -p $(BIN)/verify && mv gen schema/objects.txt $(BIN)/verify/ && mkdir gen && touch schema/objects.txt
+	@$(MAKE) --no-print-directory generate || { rm -rf gen && mv $(BIN)/verify/gen . && mv $(BIN)/verify/objects.txt schema/; exit 1; }
+	@diff -r $(BIN)/verify/gen gen && diff $(BIN)/verify/objects.txt schema/objects.txt || \
+		{ echo "generated code was stale: commit what make generate has written now" >&2; exit 1; }
+
+.PHONY: vet-sql
+vet-sql: $(BIN)/sqlc ## Prepare every query on a migrated database and refuse unbounded writes
+	$(GO) run ./cmd/sharedcontext dev --temporary -- sh -c 'SQLC_DATABASE_URL="$$DATABASE_URL" $(BIN)/sqlc vet'
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint ## Check formatting and run the linters
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	$(BIN)/golangci-lint run
+	@./.ci/file-rules
+
+.PHONY: fmt
+fmt: $(BIN)/golangci-lint ## Format the Go code
+	$(BIN)/golangci-lint fmt
+
+.PHONY: clean
+clean: ## Remove what the targets have built
+	rm -rf $(BIN) coverage.out
+
+$(BIN)/sqlc: go.mod
+	$(GO) build -o $@ github.com/sqlc-dev/sqlc/cmd/sqlc
+
+$(BIN)/golangci-lint: Makefile
+	GOBIN=$(BIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
+	@touch $@

@@ -1,0 +1,58 @@
+-- The applied migration and what the schema holds, as schema/objects.txt lists it. Fails with undefined_table where
+-- migrations never ran.
+-- name: SchemaState :one
+SELECT version, dirty, ARRAY(
+    SELECT object
+    FROM (
+        SELECT format('%s %s', CASE c.relkind WHEN 'v' THEN 'view' ELSE 'table' END, c.relname)
+        FROM pg_catalog.pg_class c
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v')
+        UNION ALL
+        SELECT format('column %s.%s %s%s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+                      CASE WHEN a.attnotnull THEN ' not null' ELSE '' END)
+        FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+        UNION ALL
+        SELECT format('index %s on %s', c.relname, i.indrelid::regclass)
+        FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid AND i.indisvalid
+        WHERE c.relnamespace = current_schema()::regnamespace
+        UNION ALL
+        SELECT format('constraint %s on %s', o.conname, c.relname)
+        FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_constraint o ON o.conrelid = c.oid AND o.contype IN ('c', 'f') AND o.convalidated
+        WHERE c.relnamespace = current_schema()::regnamespace
+        UNION ALL
+        SELECT format('trigger %s on %s', t.tgname, c.relname)
+        FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+        WHERE c.relnamespace = current_schema()::regnamespace
+    ) AS found (object)
+)::text[] AS objects
+FROM schema_migrations;
+
+-- The first generation's own record of its schema, 0 when it has none.
+-- name: SchemaVersion :one
+SELECT coalesce(max(version), 0)::integer FROM schema_version;
+
+-- Size of the database in bytes and the number of connections to it, this one included.
+-- name: DatabaseHealth :one
+SELECT pg_database_size(current_database()) AS size_bytes,
+       (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = current_database()) AS connection_count;
+
+-- Deletes one batch of expired memory; rows that another process is deleting are left to it.
+-- name: MemoryDeleteExpired :execrows
+DELETE FROM agent_memory
+WHERE id IN (
+    SELECT id FROM agent_memory WHERE expires_at <= coalesce(sqlc.narg('now')::timestamptz, now())
+    ORDER BY expires_at LIMIT @max_rows FOR UPDATE SKIP LOCKED
+);
+
+-- Deletes one batch of audit rows older than a time; rows that another process is deleting are left to it.
+-- name: AuditDeleteBefore :execrows
+DELETE FROM audit_log
+WHERE id IN (
+    SELECT id FROM audit_log WHERE timestamp < @before::timestamptz
+    ORDER BY timestamp LIMIT @max_rows FOR UPDATE SKIP LOCKED
+);
