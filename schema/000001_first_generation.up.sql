@@ -1,5 +1,6 @@
 -- The schema of the first generation, as its PostgreSQL databases hold it (schema_version 3). Such a database is
 -- adopted by recording this migration as applied; it never runs there. Later migrations mend its weaknesses.
+SET LOCAL lock_timeout = '5s';
 
 CREATE TABLE sessions (
     id varchar(255) PRIMARY KEY,

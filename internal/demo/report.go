@@ -1,0 +1,148 @@
+package demo
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// printedMismatches bounds the mismatches in a text; JSON holds more.
+const printedMismatches = 20
+
+// verdict is only said when it was checked and is true.
+const verdict = "everything written is there, in order, and visible to exactly the right readers"
+
+// Report says what a demonstration did and found.
+type Report struct {
+	OK         bool   `json:"ok"`              // everything was checked, and nothing differs
+	Error      string `json:"error,omitempty"` // what kept it from getting to the end
+	Server     string `json:"server"`
+	Transcript string `json:"transcript"`
+
+	Connections int `json:"connections"` // of the pool
+	Sessions    int `json:"sessions"`    // of the transcript, as are the next two
+	Agents      int `json:"agents"`
+	Messages    int `json:"messages"`
+	Written     int `json:"messages_written"`
+	Cleaned     int `json:"texts_cleaned"` // contents from which the rule for texts removes something
+
+	Reads        int64 `json:"reads"`             // pairs of session and reader, each read in every way
+	Lists        int64 `json:"lists"`             // active lists, each by another reader
+	MessagesRead int64 `json:"messages_verified"` // each time that a message was read and compared
+
+	MismatchCount int        `json:"mismatch_count"`
+	Mismatches    []Mismatch `json:"mismatches"` // the first of them
+
+	WriteSeconds   float64 `json:"write_seconds"`
+	ReadSeconds    float64 `json:"read_seconds"`
+	ElapsedSeconds float64 `json:"elapsed_seconds"`
+	WriteRate      float64 `json:"messages_written_per_second"`
+	ReadRate       float64 `json:"messages_verified_per_second"`
+	AddMessage     Latency `json:"add_message_ms"`
+	ReadPage       Latency `json:"read_page_ms"`
+	// ConnectionWait is how long an agent waited for one of the connections, on average. It is part of AddMessage: the
+	// agents are many and the connections few.
+	ConnectionWait float64 `json:"connection_wait_ms"`
+	Deleted        int     `json:"sessions_deleted"`
+}
+
+// report fills in what is known at the end, which may have come early.
+func (p *playback) report(r *Report, elapsed time.Duration, err error) {
+	for _, entry := range p.transcript.Entries {
+		if clean(entry.Content) != entry.Content {
+			r.Cleaned++
+		}
+	}
+	r.Reads, r.Lists, r.MessagesRead = p.reads.Load(), p.lists.Load(), p.messagesRead.Load()
+	r.Mismatches, r.MismatchCount = p.findings.all()
+	if r.Mismatches == nil {
+		r.Mismatches = []Mismatch{}
+	}
+	r.ElapsedSeconds = elapsed.Seconds()
+	if r.WriteSeconds > 0 {
+		r.WriteRate = float64(r.Written) / r.WriteSeconds
+	}
+	if r.ReadSeconds > 0 {
+		r.ReadRate = float64(r.MessagesRead) / r.ReadSeconds
+	}
+	r.AddMessage, r.ReadPage = p.adds.summary(), p.pages.summary()
+	if err != nil {
+		r.Error = err.Error()
+	}
+	r.OK = err == nil && p.complete && r.MismatchCount == 0 && r.Written == r.Messages
+}
+
+// Verdict is the last line for a person.
+func (r *Report) Verdict() string {
+	switch {
+	case r.OK:
+		return verdict
+	case r.MismatchCount > 0:
+		return fmt.Sprintf("the store is wrong: %s", plural(int64(r.MismatchCount), "difference"))
+	default:
+		return "not everything was checked"
+	}
+}
+
+// WriteText writes the report for a person, without the verdict.
+func (r *Report) WriteText(w io.Writer) error {
+	var b strings.Builder
+	row := func(name, format string, arguments ...any) {
+		fmt.Fprintf(&b, "%-12s"+format+"\n", append([]any{name}, arguments...)...)
+	}
+	row("server", "%s", r.Server)
+	row("transcript", "%s: %s, %s, %s", r.Transcript, plural(int64(r.Sessions), "session"), plural(int64(r.Agents), "agent"),
+		plural(int64(r.Messages), "message"))
+	row("written", "%s in %.2f s, %s/s, by %s at once over %s", plural(int64(r.Written), "message"), r.WriteSeconds,
+		group(int64(r.WriteRate)), plural(int64(r.Agents), "agent"), plural(int64(r.Connections), "connection"))
+	row("verified", "%s read in %.2f s, %s/s: %s of a session by a reader, %s",
+		plural(r.MessagesRead, "message"), r.ReadSeconds, group(int64(r.ReadRate)), plural(r.Reads, "reading"),
+		plural(r.Lists, "list")+" of sessions")
+	if r.Cleaned > 0 {
+		row("cleaned", "%s without control characters or outer white space", plural(int64(r.Cleaned), "text"))
+	}
+	if r.Deleted > 0 {
+		row("deleted", "%s; the audit rows about them stay", plural(int64(r.Deleted), "session"))
+	}
+	row("elapsed", "%.2f s", r.ElapsedSeconds)
+	row("differences", "%s", group(int64(r.MismatchCount)))
+	fmt.Fprintf(&b, "\n%-12s%10s%10s%10s%10s%10s\n", "latency, ms", "p50", "p95", "p99", "max", "calls")
+	for _, line := range []struct {
+		name string
+		Latency
+	}{{"add message", r.AddMessage}, {"read a page", r.ReadPage}} {
+		fmt.Fprintf(&b, "%-12s%10.2f%10.2f%10.2f%10.2f%10s\n", line.name, line.P50, line.P95, line.P99, line.Max, group(line.Calls))
+	}
+	fmt.Fprintf(&b, "of which an agent waits %.2f ms on average for one of the connections while all write\n", r.ConnectionWait)
+	for i, m := range r.Mismatches {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		if i == printedMismatches {
+			fmt.Fprintf(&b, "… and %s more\n", group(int64(r.MismatchCount-i)))
+			break
+		}
+		fmt.Fprintf(&b, "difference: %s\n", m.Error())
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// plural writes a number with its noun.
+func plural(n int64, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return group(n) + " " + noun
+}
+
+// group writes a number with commas between its thousands.
+func group(n int64) string {
+	digits := strconv.FormatInt(n, 10)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}

@@ -1,0 +1,262 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharedcontext/sharedcontext/v2/gen"
+	"github.com/sharedcontext/sharedcontext/v2/schema"
+)
+
+// This file is the API of the first generation: its functions take the manager from the context, see [GetManager]. The
+// times are in clock.go, the validators in input.go.
+
+// cleanupBatch bounds how many rows one statement of the cleanup deletes, so that none holds locks for long.
+const cleanupBatch = 1000
+
+// GetDBConnection calls fn with a connection inside of a transaction of the context's manager, a savepoint when ctx is in
+// a transaction already. It commits when fn returns nil and rolls back otherwise; see [Manager.InTx].
+func GetDBConnection(ctx context.Context, fn func(ctx context.Context, conn *Conn) error) error {
+	m, err := GetManager(ctx)
+	if err != nil {
+		return err
+	}
+	return m.InTx(ctx, func(ctx context.Context) error {
+		return fn(ctx, &Conn{m.transaction(ctx)})
+	})
+}
+
+// InitializeDatabase is [Manager.InitializeDatabase] of the context's manager.
+func InitializeDatabase(ctx context.Context) error {
+	m, err := GetManager(ctx)
+	if err != nil {
+		return err
+	}
+	return m.InitializeDatabase(ctx)
+}
+
+// ExecuteQuery runs a statement and returns its rows as maps from column name to value; no rows are an empty slice. Of
+// columns with the same name the last counts. Placeholders are ? or $1; ?? writes a literal ?.
+//
+// Values have the types that pgx gives: int64, string, bool, float64, time.Time in UTC, map[string]any for jsonb objects,
+// nil for NULL, and so on. A statement whose placeholders do not fit its parameters is a [*ValidationError].
+func ExecuteQuery(ctx context.Context, sql string, params ...any) ([]map[string]any, error) {
+	return execute(ctx, "execute query", sql, params, func(db gen.DBTX, sql string) ([]map[string]any, error) {
+		rows, err := db.Query(ctx, sql, params...)
+		if err != nil {
+			return nil, err
+		}
+		return pgx.CollectRows(rows, pgx.RowToMap)
+	})
+}
+
+// ExecuteUpdate runs a statement and returns how many rows it affected. Placeholders are those of [ExecuteQuery].
+func ExecuteUpdate(ctx context.Context, sql string, params ...any) (int64, error) {
+	return execute(ctx, "execute update", sql, params, func(db gen.DBTX, sql string) (int64, error) {
+		tag, err := db.Exec(ctx, sql, params...)
+		return tag.RowsAffected(), err
+	})
+}
+
+// ExecuteInsert runs an INSERT and returns the id of the new row, of the last one when there are several, and 0 when
+// nothing was inserted or the table has no integer column "id". Placeholders are those of [ExecuteQuery]. A statement
+// that has a RETURNING clause keeps it; the id is then taken from that.
+func ExecuteInsert(ctx context.Context, sql string, params ...any) (int64, error) {
+	return execute(ctx, "execute insert", sql, params, func(db gen.DBTX, sql string) (int64, error) {
+		rows, err := db.Query(ctx, returningAll(sql), params...)
+		if err != nil {
+			return 0, err
+		}
+		defer rows.Close()
+		column := -1
+		for i, field := range rows.FieldDescriptions() {
+			if field.Name == "id" {
+				column = i
+			}
+		}
+		var id int64
+		for rows.Next() {
+			if column < 0 {
+				continue
+			}
+			values, err := rows.Values()
+			if err != nil {
+				return 0, err
+			}
+			switch value := values[column].(type) {
+			case int64:
+				id = value
+			case int32:
+				id = int64(value)
+			case int16:
+				id = int64(value)
+			}
+		}
+		return id, rows.Err()
+	})
+}
+
+// execute runs a statement of the caller's own, with its placeholders translated.
+func execute[T any](ctx context.Context, operation, sql string, params []any, run func(db gen.DBTX, sql string) (T, error)) (T, error) {
+	var none T
+	m, err := GetManager(ctx)
+	if err != nil {
+		return none, err
+	}
+	sql, err = bindPlaceholders(sql, len(params))
+	if err != nil {
+		return none, err
+	}
+	return query(ctx, m, operation, func(db gen.DBTX) (T, error) { return run(db, sql) })
+}
+
+// returningAll lets an INSERT return its rows. A statement that has a RETURNING clause of its own stays as it is, and so
+// does a SELECT from an INSERT in its WITH clause.
+func returningAll(sql string) string {
+	lexer := sqlLexer{sql: sql}
+	end, depth := 0, 0 // end of what is neither white space, comment nor the closing semicolon
+	inserts := false
+	for {
+		kind := lexer.next()
+		text := sql[lexer.start:lexer.pos]
+		switch kind {
+		case sqlEnd, sqlOpen:
+			return sql[:end] + " RETURNING *" + sql[end:]
+		case sqlComment:
+			continue
+		case sqlWord:
+			switch {
+			case depth > 0:
+			case strings.EqualFold(text, "insert"):
+				inserts = true
+			case strings.EqualFold(text, "returning"), !inserts && strings.EqualFold(text, "select"):
+				return sql
+			}
+		case sqlOther:
+			depth += strings.Count(text, "(") - strings.Count(text, ")")
+			trimmed := strings.TrimRight(text, "; \t\r\n\f\v")
+			if trimmed == "" {
+				continue
+			}
+			end = lexer.start + len(trimmed)
+			continue
+		}
+		end = lexer.pos
+	}
+}
+
+// GetSchemaVersion returns the highest version that schema_version records, which is the number of the last migration
+// plus two; 0 when it holds none or does not exist.
+func GetSchemaVersion(ctx context.Context) (int, error) {
+	m, err := GetManager(ctx)
+	if err != nil {
+		return 0, err
+	}
+	version, err := query(ctx, m, "get schema version", func(db gen.DBTX) (int32, error) {
+		version, err := queries.SchemaVersion(ctx, db)
+		var pgErr *pgconn.PgError
+		if errors.As(err, &pgErr) && pgErr.Code == "42P01" && m.transaction(ctx) == nil { // undefined_table
+			return 0, nil
+		}
+		return version, err
+	})
+	return int(version), err
+}
+
+// HealthStatus is the report of [HealthCheck].
+type HealthStatus struct {
+	Status              string  `json:"status"`               // "healthy" or "unhealthy"
+	DatabaseInitialized bool    `json:"database_initialized"` // whether the schema is complete and up to date
+	DatabaseExists      bool    `json:"database_exists"`      // whether the server let us into the database
+	DatabaseSizeMB      float64 `json:"database_size_mb"`     // in units of 1,048,576 bytes
+	ConnectionCount     int     `json:"connection_count"`     // of all clients of this database
+	Timestamp           string  `json:"timestamp"`            // when it was asked, as UTCTimestamp prints it
+	Error               string  `json:"error,omitempty"`      // what is wrong, and what to do about it
+}
+
+// Healthy reports whether the database can be used.
+func (s HealthStatus) Healthy() bool { return s.Status == "healthy" }
+
+// HealthCheck asks the database how it is. It never fails: what goes wrong is in the report. It waits no longer than
+// ctx and DATABASE_TIMEOUT allow.
+func HealthCheck(ctx context.Context) HealthStatus {
+	status := HealthStatus{Status: "unhealthy", Timestamp: UTCTimestamp()}
+	m, err := GetManager(ctx)
+	if err != nil {
+		status.Error = err.Error()
+		return status
+	}
+	ctx, cancel := context.WithTimeout(WithoutTx(ctx), m.config.AcquireTimeout)
+	defer cancel()
+	health, err := query(ctx, m, "health check", func(db gen.DBTX) (gen.DatabaseHealthRow, error) {
+		return queries.DatabaseHealth(ctx, db)
+	})
+	if err != nil {
+		status.Error = err.Error()
+		return status
+	}
+	status.DatabaseExists = true
+	status.DatabaseSizeMB = float64(health.SizeBytes) / (1 << 20)
+	status.ConnectionCount = int(health.ConnectionCount)
+
+	state, err := m.schemaState(ctx)
+	if err == nil {
+		err = m.checkSchema("health check", state)
+	}
+	if err != nil {
+		status.Error = err.Error()
+		return status
+	}
+	status.DatabaseInitialized = true
+	status.Status = "healthy"
+	return status
+}
+
+// CleanupStats says what [CleanupExpiredData] deleted, in rows.
+type CleanupStats struct {
+	ExpiredMemory int64 `json:"expired_memory"`
+	OldAuditLogs  int64 `json:"old_audit_logs"`
+}
+
+// CleanupExpiredData deletes memory that has expired and audit rows older than AUDIT_LOG_RETENTION_DAYS, in small batches
+// that wait for nobody: many processes may run it at once. When it fails, the stats say what was deleted until then.
+func CleanupExpiredData(ctx context.Context) (CleanupStats, error) {
+	var stats CleanupStats
+	m, err := GetManager(ctx)
+	if err != nil {
+		return stats, err
+	}
+	stats.ExpiredMemory, err = m.deleteInBatches(ctx, "clean up expired memory", func(db gen.DBTX) (int64, error) {
+		return queries.MemoryDeleteExpired(ctx, db, gen.MemoryDeleteExpiredParams{MaxRows: cleanupBatch})
+	})
+	if err != nil {
+		return stats, err
+	}
+	before := time.Now().Add(-m.config.AuditRetention)
+	stats.OldAuditLogs, err = m.deleteInBatches(ctx, "clean up old audit rows", func(db gen.DBTX) (int64, error) {
+		return queries.AuditDeleteBefore(ctx, db, gen.AuditDeleteBeforeParams{Before: before, MaxRows: cleanupBatch})
+	})
+	return stats, err
+}
+
+// deleteInBatches repeats a statement until it finds less than a batch, and returns the rows deleted in all.
+func (m *Manager) deleteInBatches(ctx context.Context, operation string, batch func(db gen.DBTX) (int64, error)) (int64, error) {
+	var deleted int64
+	for {
+		n, err := query(ctx, m, operation, batch)
+		deleted += n
+		if err != nil || n < cleanupBatch {
+			return deleted, err
+		}
+	}
+}
+
+// SchemaVersion is what [GetSchemaVersion] returns for a database that is up to date with this program.
+func SchemaVersion() int {
+	return int(schema.Latest()) - schema.FirstGeneration + schema.FirstGenerationVersion
+}

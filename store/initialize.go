@@ -1,0 +1,106 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharedcontext/sharedcontext/v2/gen"
+	"github.com/sharedcontext/sharedcontext/v2/schema"
+)
+
+// InitializeDatabase creates the schema or brings it up to date, then checks that every table, column, index, trigger
+// and view is there. It may be called again, and by many processes at once: one migrates, the others wait for it. A
+// database of the first generation is adopted with its rows untouched. Where everything is up to date it costs one query.
+//
+// The error is a [*DatabaseConnectionError] or a [*DatabaseSchemaError], which names what is missing and the way out. A
+// database that a newer program has migrated is an error, unless [Config.AllowNewerSchema] is set and it holds all that
+// this one needs.
+func (m *Manager) InitializeDatabase(ctx context.Context) error {
+	const operation = "initialize database"
+	ctx = WithoutTx(ctx) // what it asks may fail, and it migrates on a connection of its own
+	state, err := m.schemaState(ctx)
+	if err != nil {
+		return err
+	}
+	if state.Dirty || state.Version < int64(schema.Latest()) {
+		if m.config.needsDirect() {
+			return &DatabaseSchemaError{DatabaseError{
+				Op: operation, Err: errors.New("the schema must be migrated, which does not work through a transaction pooler"),
+				Hint: "set DIRECT_DATABASE_URL to the address of the server itself",
+			}}
+		}
+		if err := m.migrateUp(ctx); err != nil {
+			return err
+		}
+		if state, err = m.schemaState(ctx); err != nil {
+			return err
+		}
+	}
+	return m.checkSchema(operation, state)
+}
+
+// checkSchema names what keeps a database from being used.
+func (m *Manager) checkSchema(operation string, state gen.SchemaStateRow) error {
+	failure := DatabaseError{Op: operation}
+	switch {
+	case state.Dirty:
+		failure.Err = fmt.Errorf("migration %d is running or was interrupted", state.Version)
+		failure.Hint = `run "sharedcontext migrate up", which waits for it or says how to go on`
+	case state.Version < int64(schema.Latest()):
+		failure.Err = fmt.Errorf("the schema is at migration %d of %d", state.Version, schema.Latest())
+		failure.Hint = `call InitializeDatabase or run "sharedcontext migrate up"`
+	case state.Version > int64(schema.Latest()) && !m.config.AllowNewerSchema:
+		failure.Err = fmt.Errorf("a newer program has brought the schema to migration %d, this one knows %d", state.Version, schema.Latest())
+		failure.Hint = "use the newer program; where both run side by side for a while, as in a rolling deployment, " +
+			"set AllowNewerSchema (DATABASE_ALLOW_NEWER_SCHEMA=true)"
+	default:
+		missing := missingObjects(state.Objects)
+		if len(missing) == 0 {
+			return nil
+		}
+		failure.Err = fmt.Errorf("at migration %d the database lacks: %s", state.Version, strings.Join(missing, ", "))
+		failure.Hint = "restore what was changed by hand, or migrate down and up again where the rows allow it"
+	}
+	return &DatabaseSchemaError{failure}
+}
+
+// missingObjects returns what this program needs and a database does not have.
+func missingObjects(present []string) []string {
+	found := make(map[string]struct{}, len(present))
+	for _, object := range present {
+		found[object] = struct{}{}
+	}
+	return slices.DeleteFunc(schema.Objects(), func(object string) bool {
+		_, ok := found[object]
+		return ok
+	})
+}
+
+func (m *Manager) migrateUp(ctx context.Context) error {
+	migrator, err := OpenMigrator(ctx, m.config)
+	if err != nil {
+		return err
+	}
+	return errors.Join(migrator.Up(ctx), migrator.Close())
+}
+
+// schemaState asks what is applied and what is there. A database without any migration has the zero state.
+func (m *Manager) schemaState(ctx context.Context) (gen.SchemaStateRow, error) {
+	return query(ctx, m, "read schema state", func(db gen.DBTX) (gen.SchemaStateRow, error) {
+		state, err := queries.SchemaState(ctx, db)
+		var pgErr *pgconn.PgError
+		switch {
+		case errors.Is(err, pgx.ErrNoRows),
+			errors.As(err, &pgErr) && pgErr.Code == "42P01", // undefined_table
+			errors.As(err, &pgErr) && pgErr.Code == "42703": // undefined_column: the table of another program, as the migrator says
+			return gen.SchemaStateRow{}, nil
+		}
+		return state, err
+	})
+}

@@ -1,0 +1,328 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/multitracer"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sharedcontext/sharedcontext/v2/gen"
+)
+
+// Manager owns the connections to one database. Its methods are the operations; all of them may be called from any
+// number of goroutines at once. Make one per database with [Open], hand it down with [NewContext], and [Manager.Close]
+// it at the end.
+type Manager struct {
+	config Config
+	pool   *pgxpool.Pool
+	closed atomic.Bool
+
+	// live are the open connections, so that Close can cut those that do not come back in time.
+	live struct {
+		sync.Mutex
+		conns map[*pgx.Conn]struct{}
+	}
+}
+
+// queries has no state: every method takes the connection to use.
+var queries gen.Queries
+
+// managers are all managers that are open, and the one that was made from the environment.
+var managers struct {
+	sync.Mutex
+	open     map[*Manager]struct{}
+	fallback *Manager
+}
+
+type contextKey int
+
+const (
+	managerKey contextKey = iota
+	transactionKey
+	loggedQueryKey
+)
+
+// Open checks the configuration and returns a manager. It does not wait for the server: the pool connects in the
+// background and at first use, so that a service may start before its database. Call [Manager.InitializeDatabase] to
+// have both the server and its schema checked.
+//
+// The error is a [*ConfigError], or several of them joined.
+func Open(ctx context.Context, config Config) (*Manager, error) {
+	managers.Lock()
+	defer managers.Unlock()
+	return open(ctx, config)
+}
+
+// open is called with managers held.
+func open(ctx context.Context, config Config) (*Manager, error) {
+	config, err := config.validate()
+	if err != nil {
+		return nil, err
+	}
+	poolConfig, err := config.poolConfig()
+	if err != nil {
+		return nil, err
+	}
+	if config.QueryLogging {
+		log := queryLog{config.Logger}
+		poolConfig.ConnConfig.Tracer = log
+		if config.Tracer != nil {
+			poolConfig.ConnConfig.Tracer = multitracer.New(config.Tracer, log)
+		}
+	}
+	m := &Manager{config: config}
+	m.live.conns = make(map[*pgx.Conn]struct{})
+	prepare := poolConfig.AfterConnect
+	poolConfig.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		m.live.Lock()
+		m.live.conns[conn] = struct{}{}
+		m.live.Unlock()
+		if prepare == nil {
+			return nil
+		}
+		return prepare(ctx, conn)
+	}
+	poolConfig.BeforeClose = func(conn *pgx.Conn) {
+		m.live.Lock()
+		delete(m.live.conns, conn)
+		m.live.Unlock()
+	}
+	m.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), poolConfig)
+	if err != nil {
+		return nil, operationError("open", err)
+	}
+	if managers.open == nil {
+		managers.open = make(map[*Manager]struct{})
+	}
+	managers.open[m] = struct{}{}
+	return m, nil
+}
+
+// Close refuses new work, waits until the running operations have given their connections back, and closes them. When
+// ctx ends first, the connections that are still in use are cut, which fails their operations, and Close returns the
+// error of ctx without waiting for them any longer. Closing twice is harmless.
+func (m *Manager) Close(ctx context.Context) error {
+	managers.Lock()
+	delete(managers.open, m)
+	if managers.fallback == m {
+		managers.fallback = nil
+	}
+	managers.Unlock()
+	m.closed.Store(true)
+
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.pool.Close()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	if m.pool.Stat().AcquiredConns() == 0 { // idle connections are being closed, which the driver bounds
+		<-done
+		return nil
+	}
+	m.live.Lock()
+	for conn := range m.live.conns {
+		_ = conn.PgConn().Conn().Close() // the operation that uses it sees the error
+	}
+	m.live.Unlock()
+	return &DatabaseConnectionError{DatabaseError{
+		Op: "close", Err: ctx.Err(), Hint: "the operations that were still running have been cut off",
+	}}
+}
+
+// NewContext returns a context that carries the manager, for [FromContext], [GetManager] and the package-level functions.
+func NewContext(ctx context.Context, m *Manager) context.Context {
+	return context.WithValue(ctx, managerKey, m)
+}
+
+// FromContext returns the manager that ctx carries, and whether it carries one.
+func FromContext(ctx context.Context) (*Manager, bool) {
+	m, ok := ctx.Value(managerKey).(*Manager)
+	return m, ok && m != nil
+}
+
+// GetManager returns the manager that ctx carries, else the default one of the process, which the first call makes from
+// the environment (see [ConfigFromEnv]). The error is [ErrNoManager] around what is wrong with the environment.
+func GetManager(ctx context.Context) (*Manager, error) {
+	if m, ok := FromContext(ctx); ok {
+		return m, nil
+	}
+	managers.Lock()
+	defer managers.Unlock()
+	if managers.fallback != nil {
+		return managers.fallback, nil
+	}
+	config, err := ConfigFromEnv()
+	if err == nil {
+		managers.fallback, err = open(ctx, config)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w in this context, and the default one cannot be made: %w", ErrNoManager, err)
+	}
+	return managers.fallback, nil
+}
+
+// DisposeManager closes the manager that ctx carries, else the default one; without either it does nothing. A disposed
+// manager fails with [ErrManagerClosed]; the default one is opened afresh by the next [GetManager].
+func DisposeManager(ctx context.Context) error {
+	m, ok := FromContext(ctx)
+	if !ok {
+		managers.Lock()
+		m = managers.fallback
+		managers.Unlock()
+	}
+	if m == nil {
+		return nil
+	}
+	return m.Close(ctx)
+}
+
+// DisposeAllManagers closes every manager of the process, side by side, and waits for their running operations.
+func DisposeAllManagers() {
+	managers.Lock()
+	open := make([]*Manager, 0, len(managers.open))
+	for m := range managers.open {
+		open = append(open, m)
+	}
+	managers.Unlock()
+	var closing sync.WaitGroup
+	for _, m := range open {
+		closing.Go(func() { _ = m.Close(context.Background()) }) // nothing ends this context
+	}
+	closing.Wait()
+}
+
+// Stats describes the pool at this moment.
+type Stats struct {
+	MaxConnections  int           `json:"max_connections"`
+	OpenConnections int           `json:"open_connections"`
+	Idle            int           `json:"idle"`
+	InUse           int           `json:"in_use"`
+	Acquired        int64         `json:"acquired"`      // connections given out since the start
+	Waits           int64         `json:"waits"`         // of these, how many had to wait for a connection
+	WaitDuration    time.Duration `json:"wait_duration"` // how long they waited in all, in nanoseconds in JSON
+	Canceled        int64         `json:"canceled"`      // waits that ended without a connection
+	URL             string        `json:"url"`           // the database URL with the password removed
+}
+
+// Stats returns the state of the pool. It asks no server.
+func (m *Manager) Stats() Stats {
+	stat := m.pool.Stat()
+	return Stats{
+		MaxConnections:  int(stat.MaxConns()),
+		OpenConnections: int(stat.TotalConns()),
+		Idle:            int(stat.IdleConns()),
+		InUse:           int(stat.AcquiredConns()),
+		Acquired:        stat.AcquireCount(),
+		Waits:           stat.EmptyAcquireCount(),
+		WaitDuration:    stat.EmptyAcquireWaitTime(),
+		Canceled:        stat.CanceledAcquireCount(),
+		URL:             m.config.redactedURL(),
+	}
+}
+
+// query is the way of every operation to the database: it runs fn with the connection that ctx owns (the one of its
+// transaction, else one from the pool for this call) and turns what goes wrong into a store error that names operation.
+func query[T any](ctx context.Context, m *Manager, operation string, fn func(db gen.DBTX) (T, error)) (T, error) {
+	var result T
+	if tx := m.transaction(ctx); tx != nil {
+		if err := tx.enter(); err != nil {
+			return result, operationError(operation, err)
+		}
+		defer tx.leave()
+		result, err := fn(tx.tx)
+		return result, operationError(operation, err)
+	}
+	conn, err := m.acquire(ctx)
+	if err != nil {
+		return result, operationError(operation, err)
+	}
+	defer conn.Release()
+	result, err = fn(conn)
+	return result, operationError(operation, err)
+}
+
+// acquire takes a connection from the pool, waiting for one no longer than the configured timeout.
+func (m *Manager) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	if m.closed.Load() {
+		return nil, ErrManagerClosed
+	}
+	timeout := m.config.AcquireTimeout
+	bounded, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	conn, err := m.pool.Acquire(bounded)
+	if err == nil {
+		return conn, nil
+	}
+	if m.closed.Load() {
+		return nil, ErrManagerClosed
+	}
+	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		stat := m.pool.Stat()
+		if stat.AcquiredConns() >= stat.MaxConns() {
+			return nil, &acquireError{err, fmt.Sprintf("timed out after %v: all %d connections are in use", timeout, stat.MaxConns())}
+		}
+		return nil, &acquireError{err, fmt.Sprintf("timed out after %v: the server did not answer", timeout)}
+	}
+	return nil, &acquireError{err, err.Error()}
+}
+
+// acquireError marks an error as one of getting a connection, whatever its cause.
+type acquireError struct {
+	cause error
+	text  string
+}
+
+func (e *acquireError) Error() string { return "acquire connection: " + e.text }
+func (e *acquireError) Unwrap() error { return e.cause }
+
+// queryLog writes one line for each statement. It shows neither parameters nor error messages, which may repeat them.
+type queryLog struct{ logger *slog.Logger }
+
+type loggedQuery struct {
+	sql   string
+	start time.Time
+}
+
+func (queryLog) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	return context.WithValue(ctx, loggedQueryKey, loggedQuery{data.SQL, time.Now()})
+}
+
+func (l queryLog) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+	l.write(ctx, data.CommandTag, data.Err)
+}
+
+func (queryLog) TraceCopyFromStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceCopyFromStartData) context.Context {
+	return context.WithValue(ctx, loggedQueryKey, loggedQuery{"COPY " + data.TableName.Sanitize(), time.Now()})
+}
+
+func (l queryLog) TraceCopyFromEnd(ctx context.Context, _ *pgx.Conn, data pgx.TraceCopyFromEndData) {
+	l.write(ctx, data.CommandTag, data.Err)
+}
+
+func (l queryLog) write(ctx context.Context, tag pgconn.CommandTag, err error) {
+	query, _ := ctx.Value(loggedQueryKey).(loggedQuery)
+	attrs := []slog.Attr{
+		slog.String("sql", query.sql), slog.Duration("duration", time.Since(query.start)), slog.Int64("rows", tag.RowsAffected()),
+	}
+	var pgErr *pgconn.PgError
+	switch {
+	case errors.As(err, &pgErr):
+		attrs = append(attrs, slog.String("sqlstate", pgErr.Code))
+	case err != nil:
+		attrs = append(attrs, slog.Bool("failed", true))
+	}
+	l.logger.LogAttrs(ctx, slog.LevelInfo, "query", attrs...)
+}

@@ -1,0 +1,370 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/golang-migrate/migrate/v4"
+	migratedb "github.com/golang-migrate/migrate/v4/database"
+	migratepgx "github.com/golang-migrate/migrate/v4/database/pgx/v5"
+	"github.com/golang-migrate/migrate/v4/source/iofs"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/sharedcontext/sharedcontext/v2/schema"
+)
+
+const (
+	// migrationLock is the advisory lock that one migrating process holds ("shctxmig" in ASCII). golang-migrate's own
+	// lock does not do: processes that block in it hold a snapshot, which a concurrent index build of another waits for.
+	migrationLock = 0x73686374786d6967
+	// migrationAttempts bounds how often a migration is tried that a busy table turned away.
+	migrationAttempts = 10
+)
+
+// Migrator changes the schema step by step. It holds a connection of its own (DIRECT_DATABASE_URL) and a lock, so that
+// one process at a time migrates a database; [OpenMigrator] waits for its turn. Close gives both back.
+//
+// Services call [Manager.InitializeDatabase], which does all of this; the command "sharedcontext migrate" uses a Migrator.
+type Migrator struct {
+	db      *sql.DB
+	lock    *sql.Conn
+	driver  migratedb.Driver
+	migrate *migrate.Migrate
+
+	// opened are the connections of db: golang-migrate leaks its own when it fails to open.
+	opened struct {
+		sync.Mutex
+		conns []*pgx.Conn
+	}
+}
+
+// MigrationStatus says where a database stands.
+type MigrationStatus struct {
+	Version uint `json:"version"` // the last applied migration, 0 for none
+	Latest  uint `json:"latest"`  // the last one that this program has
+	Dirty   bool `json:"dirty"`   // whether a migration was interrupted
+}
+
+// OpenMigrator connects and waits, as long as ctx lets it, until no other process migrates the database. The first
+// generation's databases are adopted on the way: their tables count as the first migration, and no row is touched.
+func OpenMigrator(ctx context.Context, config Config) (*Migrator, error) {
+	const operation = "migrate"
+	config, err := config.validate()
+	if err != nil {
+		return nil, err
+	}
+	direct, err := config.directConfig()
+	if err != nil {
+		return nil, err
+	}
+	m := new(Migrator)
+	m.db = stdlib.OpenDB(*direct, stdlib.OptionAfterConnect(func(_ context.Context, conn *pgx.Conn) error {
+		m.opened.Lock()
+		defer m.opened.Unlock()
+		m.opened.conns = append(m.opened.conns, conn)
+		return nil
+	}))
+	if err := m.open(ctx); err != nil {
+		return nil, errors.Join(schemaError(operation, err), m.Close())
+	}
+	return m, nil
+}
+
+func (m *Migrator) open(ctx context.Context) error {
+	var err error
+	if m.lock, err = m.db.Conn(ctx); err != nil {
+		return &acquireError{err, err.Error()}
+	}
+	if err := m.waitForLock(ctx); err != nil {
+		return err
+	}
+	// Before golang-migrate makes its table: a database that is refused stays as it was.
+	adopt, err := m.holdsFirstGeneration(ctx)
+	if err != nil {
+		return err
+	}
+	source, err := iofs.New(schema.FS, ".")
+	if err != nil {
+		return err
+	}
+	if m.driver, err = migratepgx.WithInstance(m.db, &migratepgx.Config{}); err != nil {
+		return err
+	}
+	if m.migrate, err = migrate.NewWithInstance("iofs", source, "pgx5", m.driver); err != nil {
+		return err
+	}
+	if adopt {
+		return m.migrate.Force(schema.FirstGeneration)
+	}
+	return nil
+}
+
+// waitForLock polls for the lock: a session that blocks in pg_advisory_lock would be waited for by the concurrent index
+// builds of the one that holds it, a deadlock.
+func (m *Migrator) waitForLock(ctx context.Context) error {
+	for delay := 10 * time.Millisecond; ; delay = min(2*delay, 250*time.Millisecond) {
+		var locked bool
+		err := m.lock.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", int64(migrationLock)).Scan(&locked)
+		if locked {
+			return nil
+		}
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for another process that migrates this database: %w", ctx.Err())
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// holdsFirstGeneration reports whether the first generation has made the tables and no migration is recorded yet. Only
+// some of its tables, another version of them, or the migrations of another program are an error.
+func (m *Migrator) holdsFirstGeneration(ctx context.Context) (bool, error) {
+	var (
+		tables   int
+		recorded bool
+	)
+	const countTables = `SELECT count(*), to_regclass(quote_ident(current_schema()) || '.schema_migrations') IS NOT NULL
+		FROM unnest(ARRAY['sessions', 'messages', 'agent_memory', 'audit_log', 'secure_tokens', 'schema_version']) AS name
+		WHERE to_regclass(quote_ident(current_schema()) || '.' || quote_ident(name)) IS NOT NULL`
+	if err := m.lock.QueryRowContext(ctx, countTables).Scan(&tables, &recorded); err != nil {
+		return false, err
+	}
+	if recorded {
+		var dirty bool
+		err := m.lock.QueryRowContext(ctx, "SELECT dirty FROM schema_migrations").Scan(&dirty)
+		var pgErr *pgconn.PgError
+		switch {
+		case errors.As(err, &pgErr) && pgErr.Code == "42703", err == nil && !dirty && tables == 0: // undefined_column
+			return false, errors.New("the table schema_migrations is another program's, as none of the tables it stands for is there: " +
+				"use a database or a schema (search_path) without it; if nothing uses it any more, drop it")
+		case !errors.Is(err, sql.ErrNoRows):
+			return false, err
+		}
+	}
+	if tables == 0 {
+		return false, nil
+	}
+	version := 0
+	if tables == 6 {
+		err := m.lock.QueryRowContext(ctx, "SELECT coalesce(max(version), 0) FROM schema_version").Scan(&version)
+		if err != nil {
+			return false, err
+		}
+	}
+	if version != schema.FirstGenerationVersion {
+		return false, fmt.Errorf("the database holds %d of the 6 tables of the first generation, in schema version %d, not %d: "+
+			"bring it up to date with the last release of the first generation, or use an empty database",
+			tables, version, schema.FirstGenerationVersion)
+	}
+	return true, nil
+}
+
+// Close gives the lock and the connections back. Closing twice is harmless.
+func (m *Migrator) Close() error {
+	var errs []error
+	if m.migrate != nil {
+		source, database := m.migrate.Close() // closes m.db as well
+		errs = append(errs, source, database)
+		m.migrate = nil
+	}
+	if m.lock != nil {
+		errs = append(errs, ignoreDone(m.lock.Close()))
+		m.lock = nil
+	}
+	errs = append(errs, m.db.Close())
+	m.opened.Lock()
+	defer m.opened.Unlock()
+	for _, conn := range m.opened.conns {
+		_ = conn.PgConn().Conn().Close() // a closed one stays closed
+	}
+	m.opened.conns = nil
+	return errors.Join(errs...)
+}
+
+func ignoreDone(err error) error {
+	if errors.Is(err, sql.ErrConnDone) {
+		return nil
+	}
+	return err
+}
+
+// Status returns where the database stands.
+func (m *Migrator) Status() (MigrationStatus, error) {
+	version, dirty, err := m.driver.Version()
+	if err != nil {
+		return MigrationStatus{}, schemaError("migration status", err)
+	}
+	return MigrationStatus{Version: uint(max(version, 0)), Latest: schema.Latest(), Dirty: dirty}, nil
+}
+
+// Up applies all migrations that are missing. A database that a newer program has migrated stays as it is. What fails is
+// undone, so that Up may be called again; a table that is too busy to be changed is tried again for a while.
+func (m *Migrator) Up(ctx context.Context) error {
+	status, err := m.Status()
+	if err != nil {
+		return err
+	}
+	if status.Version >= status.Latest && !status.Dirty {
+		return nil
+	}
+	return m.To(ctx, status.Latest)
+}
+
+// To migrates up or down to a version; 0 drops the whole schema with all rows.
+func (m *Migrator) To(ctx context.Context, version uint) error {
+	operation := fmt.Sprintf("migrate to version %d", version)
+	if version > schema.Latest() {
+		return schemaError(operation, fmt.Errorf("this program knows migrations up to %d", schema.Latest()))
+	}
+	for attempt := 1; ; {
+		status, err := m.Status()
+		if err != nil {
+			return err
+		}
+		switch {
+		case status.Dirty:
+			return schemaError(operation, migrate.ErrDirty{Version: int(status.Version)})
+		case status.Version > status.Latest:
+			return schemaError(operation, fmt.Errorf("the database is at migration %d, which a newer program has made; "+
+				"this one knows %d: use the newer program to go back", status.Version, status.Latest))
+		case status.Version == version:
+			return nil
+		case ctx.Err() != nil:
+			return schemaError(operation, fmt.Errorf("stopped at migration %d: %w", status.Version, ctx.Err()))
+		}
+		// One at a time: of several, golang-migrate would leave a goroutine behind for each that a failure keeps from running.
+		step := 1
+		if status.Version > version {
+			step = -1
+		}
+		err = withoutFile(m.migrate.Steps(step))
+		if err == nil {
+			continue
+		}
+		undone := withoutFile(m.undo(ctx, int(status.Version), step))
+		if !isBusy(err) || attempt == migrationAttempts || undone != nil || ctx.Err() != nil {
+			err = fmt.Errorf("from migration %d to %d: %w", status.Version, int(status.Version)+step, err)
+			return schemaError(operation, errors.Join(err, undone, ctx.Err()))
+		}
+		attempt++
+	}
+}
+
+// undo takes back a step that has just failed, so that nothing half-done and no dirty mark stay. Each file is one
+// transaction, which the server has rolled back, but for those that build or drop an index concurrently: of an unfinished
+// one, the file of the other direction drops what is left.
+func (m *Migrator) undo(ctx context.Context, from, step int) error {
+	_, dirty, err := m.driver.Version()
+	if err != nil || !dirty {
+		return err
+	}
+	other := fmt.Sprintf("%06d_*.down.sql", from+1)
+	if step < 0 {
+		other = fmt.Sprintf("%06d_*.up.sql", from)
+	}
+	names, err := fs.Glob(schema.FS, other)
+	if err != nil {
+		return err
+	}
+	text, err := fs.ReadFile(schema.FS, names[0])
+	if err != nil {
+		return err
+	}
+	if strings.Contains(string(text), "DROP INDEX CONCURRENTLY") {
+		if _, err := m.db.ExecContext(context.WithoutCancel(ctx), string(text)); err != nil {
+			return err
+		}
+	}
+	switch {
+	case from == 0:
+		from = migratedb.NilVersion
+	case from+step == uniqueGlobalMemory:
+		from-- // what removes the duplicates runs again before the index that refuses them
+	}
+	return m.driver.SetVersion(from, false)
+}
+
+// uniqueGlobalMemory is the migration whose index build fails when a duplicate came in after 000002 had removed them.
+const uniqueGlobalMemory = 3
+
+// isBusy reports whether a migration failed because of what others were doing to the tables just then.
+func isBusy(err error) bool {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return false
+	}
+	switch pgErr.Code {
+	case "55P03", "40P01", "40001", "23505": // lock_not_available, deadlock, serialization, unique_violation
+		return true
+	}
+	return false
+}
+
+// Force records a version as applied and clean without running anything: the way out of an interrupted migration, once
+// a person has seen to it that the schema is what that version means. 0 means that nothing is applied.
+func (m *Migrator) Force(version uint) error {
+	operation := fmt.Sprintf("force version %d", version)
+	if version > schema.Latest() {
+		return schemaError(operation, fmt.Errorf("this program knows migrations up to %d", schema.Latest()))
+	}
+	target := int(version)
+	if version == 0 {
+		target = migratedb.NilVersion
+	}
+	return schemaError(operation, m.migrate.Force(target))
+}
+
+// withoutFile returns the cause of an error of golang-migrate, whose own text repeats the whole file and hides the cause
+// from [errors.As].
+func withoutFile(err error) error {
+	var (
+		inFile  migratedb.Error
+		outside *migratedb.Error
+	)
+	switch {
+	case errors.As(err, &inFile):
+		return inFile.OrigErr
+	case errors.As(err, &outside):
+		return outside.OrigErr
+	}
+	return err
+}
+
+// schemaError makes of an error of a migration what a person can act on.
+func schemaError(operation string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = withoutFile(err)
+	if mapped := operationError(operation, err); errors.As(mapped, new(*DatabaseConnectionError)) {
+		return mapped
+	}
+	failure := DatabaseError{Op: operation, Err: err}
+	var (
+		dirty migrate.ErrDirty
+		pgErr *pgconn.PgError
+	)
+	switch {
+	case errors.As(err, &pgErr):
+		failure.Hint = pgErr.Hint // of the migration, where it has one
+	case errors.As(err, &dirty):
+		failure.Err = fmt.Errorf("migration %d was interrupted: %w", dirty.Version, err)
+		failure.Hint = fmt.Sprintf(`look at what it has done, finish it or take it back by hand, then run "sharedcontext migrate force %d" or "... force %d" and "sharedcontext migrate up"`,
+			max(dirty.Version, 1), max(dirty.Version, 1)-1)
+		if dirty.Version > int(schema.Latest()) {
+			failure.Hint += ", all of it with the newer program that has this migration"
+		}
+	}
+	return &DatabaseSchemaError{failure}
+}

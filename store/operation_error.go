@@ -1,0 +1,114 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// domainErrors pass through with the operation's name before them: they say something about the data, not the database.
+var domainErrors = []error{
+	ErrSessionNotFound, ErrMessageNotFound, ErrPermission, ErrNoManager, ErrManagerClosed, ErrTxFinished, ErrTxBusy,
+}
+
+// operationError is the one place where an error of the driver becomes one of the store. An error that is one already
+// stays as it is; a nil stays nil.
+func operationError(operation string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var (
+		database   *DatabaseError
+		validation *ValidationError
+	)
+	if errors.As(err, &database) || errors.As(err, &validation) {
+		return err
+	}
+	for _, domain := range domainErrors {
+		if errors.Is(err, domain) {
+			return fmt.Errorf("%s: %w", operation, err)
+		}
+	}
+
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		return serverError(operation, err, pgErr)
+	}
+	failure := DatabaseError{Op: operation, Err: err}
+	if isConnectionFailure(err) {
+		failure.Hint = connectionHint(err)
+		return &DatabaseConnectionError{failure}
+	}
+	return &failure
+}
+
+// serverError maps an error that the server reported, by its SQLSTATE.
+func serverError(operation string, err error, pgErr *pgconn.PgError) error {
+	failure := DatabaseError{Op: operation, Err: err}
+	switch pgErr.Code {
+	case "23503": // foreign_key_violation: the row was deleted between the existence check and the write
+		switch {
+		case strings.Contains(pgErr.ConstraintName, "session_id"):
+			return fmt.Errorf("%s: %w", operation, ErrSessionNotFound)
+		case strings.Contains(pgErr.ConstraintName, "parent_message_id"):
+			return fmt.Errorf("%s: parent: %w", operation, ErrMessageNotFound)
+		}
+	case "28P01", "28000": // invalid_password, invalid_authorization_specification
+		failure.Hint = "check user and password of DATABASE_URL, and pg_hba.conf of the server"
+		return &DatabaseConnectionError{failure}
+	case "3D000": // invalid_catalog_name
+		failure.Hint = "create the database or correct its name in DATABASE_URL"
+		return &DatabaseConnectionError{failure}
+	case "53300": // too_many_connections
+		failure.Hint = "lower DATABASE_MAX_CONNECTIONS of the services or raise max_connections of the server"
+		return &DatabaseConnectionError{failure}
+	case "57P01", "57P02", "57P03", "57P05": // the server is stopping, crashed, starting, or ended an idle session
+		failure.Hint = "the server closed the connection or is starting; the next call takes another one"
+		return &DatabaseConnectionError{failure}
+	case "42P01", "42703", "3F000", "42704": // undefined table, column, schema, object
+		failure.Hint = `the schema may be missing or old: call InitializeDatabase or run "sharedcontext migrate up"`
+		return &DatabaseSchemaError{failure}
+	case "57014": // query_canceled: by the caller's context, then the driver says so, or by statement_timeout
+		failure.Hint = "the statement ran into the server's statement_timeout or was cancelled"
+	}
+	if strings.HasPrefix(pgErr.Code, "08") { // connection_exception
+		return &DatabaseConnectionError{failure}
+	}
+	return &failure
+}
+
+// isConnectionFailure reports whether no connection could be had, or the one in use was lost.
+func isConnectionFailure(err error) bool {
+	var (
+		acquire *acquireError
+		connect *pgconn.ConnectError
+		network net.Error
+	)
+	if errors.Is(err, context.Canceled) {
+		return false // the caller gave up; nothing is known about the connection
+	}
+	if errors.As(err, &acquire) || errors.As(err, &connect) {
+		return true
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}
+
+func connectionHint(err error) string {
+	var connect *pgconn.ConnectError
+	switch {
+	case errors.As(err, &connect):
+		return "check that the server runs and that host and port of DATABASE_URL are right"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "use fewer connections at once, or raise POSTGRESQL_POOL_SIZE, DATABASE_MAX_CONNECTIONS or DATABASE_TIMEOUT"
+	default:
+		return "the connection was lost; the next call takes another one"
+	}
+}

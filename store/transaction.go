@@ -1,0 +1,200 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// rollbackTimeout bounds a roll-back, which must still work when the context of the transaction is cancelled.
+const rollbackTimeout = 5 * time.Second
+
+// TxOptions configures [Manager.InTxOptions]. Its zero value is what [Manager.InTx] uses.
+type TxOptions struct {
+	// Isolation is the isolation level; empty means the server's default, read committed.
+	Isolation pgx.TxIsoLevel
+	// ReadOnly refuses writes.
+	ReadOnly bool
+	// Retries says how often the whole function may run again after a serialization failure or a deadlock. Such a
+	// function must have no effect outside of the transaction. 0 means never.
+	Retries int
+}
+
+// transaction is a running transaction or savepoint. It travels in the context.
+type transaction struct {
+	manager *Manager
+	tx      pgx.Tx
+	outer   *transaction // what the context carried before, perhaps of another manager
+
+	// use is held by whoever is using the connection: one call, or a nested transaction from its start to its end.
+	use      sync.Mutex
+	finished bool
+	rows     pgx.Rows // the latest that a Conn has returned
+}
+
+// enter claims the transaction for one call.
+func (t *transaction) enter() error {
+	if !t.use.TryLock() {
+		return ErrTxBusy
+	}
+	if t.finished {
+		t.use.Unlock()
+		return ErrTxFinished
+	}
+	return nil
+}
+
+func (t *transaction) leave() { t.use.Unlock() }
+
+// errOpenRows refuses to commit while the result of a query may still hold an error that nobody has seen.
+var errOpenRows = errors.New("rows of a query are still open: close them before the function returns")
+
+// finish claims the transaction for good. The error says that somebody was still using it.
+func (t *transaction) finish() error {
+	var err error
+	if !t.use.TryLock() {
+		err = ErrTxBusy
+		t.use.Lock()
+	}
+	defer t.use.Unlock()
+	t.finished = true
+	if t.rows != nil && t.tx.Conn().PgConn().IsBusy() {
+		t.rows.Close()
+		err = cmp.Or(err, errOpenRows)
+	}
+	return err
+}
+
+// transaction returns this manager's innermost transaction in ctx, nil when there is none.
+func (m *Manager) transaction(ctx context.Context) *transaction {
+	t, _ := ctx.Value(transactionKey).(*transaction)
+	for t != nil && t.manager != m {
+		t = t.outer
+	}
+	return t
+}
+
+// WithoutTx returns a context with the values of ctx but outside of its transaction: what it is used for takes
+// connections of its own. A goroutine that is started inside of a transaction needs this, as a transaction belongs to
+// one goroutine at a time.
+func WithoutTx(ctx context.Context) context.Context {
+	return context.WithValue(ctx, transactionKey, (*transaction)(nil))
+}
+
+// InTx runs fn in a transaction: every operation called with the context that fn receives belongs to it. It commits when
+// fn returns nil. It rolls back when fn returns an error, which InTx returns as it is, when fn panics, and when ctx has
+// ended. Called with a context that is in a transaction already, it makes a savepoint and rolls back to that.
+//
+// Operations that use the context after fn has returned fail with [ErrTxFinished]; two goroutines that use it at once,
+// or the outer context used while a nested transaction runs, get [ErrTxBusy]. The transaction is rolled back then if
+// InTx itself meets the misuse.
+func (m *Manager) InTx(ctx context.Context, fn func(ctx context.Context) error) error {
+	return m.InTxOptions(ctx, TxOptions{}, fn)
+}
+
+// InTxOptions is [Manager.InTx] with options. A nested transaction can have none of them: they belong to the outermost.
+func (m *Manager) InTxOptions(ctx context.Context, options TxOptions, fn func(ctx context.Context) error) error {
+	const operation = "transaction"
+	if outer := m.transaction(ctx); outer != nil {
+		if options != (TxOptions{}) {
+			return operationError(operation, errors.New("options belong to the outermost transaction, not to a nested one"))
+		}
+		if err := outer.enter(); err != nil {
+			return operationError(operation, err)
+		}
+		defer outer.leave()
+		tx, err := outer.tx.Begin(ctx)
+		if err != nil {
+			return operationError(operation, err)
+		}
+		return m.runTx(ctx, tx, fn)
+	}
+
+	for attempt := 0; ; attempt++ {
+		err := m.runTopTx(ctx, options, fn)
+		if attempt >= options.Retries || !isConflict(err) {
+			return err
+		}
+		// Of the transactions that ran into each other, each waits another time.
+		delay := time.Duration(rand.Int64N(int64(10*time.Millisecond) << min(attempt, 6)))
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+func (m *Manager) runTopTx(ctx context.Context, options TxOptions, fn func(ctx context.Context) error) error {
+	conn, err := m.acquire(ctx)
+	if err != nil {
+		return operationError("begin", err)
+	}
+	defer conn.Release()
+	begin := pgx.TxOptions{IsoLevel: options.Isolation}
+	if options.ReadOnly {
+		begin.AccessMode = pgx.ReadOnly
+	}
+	tx, err := conn.BeginTx(ctx, begin)
+	if err != nil {
+		return operationError("begin", err)
+	}
+	return m.runTx(ctx, tx, fn)
+}
+
+// runTx runs fn in a transaction that has begun, and ends it.
+func (m *Manager) runTx(ctx context.Context, tx pgx.Tx, fn func(ctx context.Context) error) (err error) {
+	outer, _ := ctx.Value(transactionKey).(*transaction)
+	t := &transaction{manager: m, tx: tx, outer: outer}
+
+	// This also runs when fn panics or ends its goroutine, without hiding either.
+	committed := false
+	defer func() {
+		if committed {
+			return
+		}
+		if misuse := t.finish(); misuse != nil && err == nil {
+			err = operationError("commit", misuse)
+		}
+		if tx.Conn().IsClosed() { // and the server has rolled back
+			return
+		}
+		rollback, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+		defer cancel()
+		if rollbackErr := tx.Rollback(rollback); rollbackErr != nil && !errors.Is(rollbackErr, pgx.ErrTxClosed) {
+			err = errors.Join(err, operationError("rollback", rollbackErr))
+		}
+	}()
+
+	if err := fn(context.WithValue(NewContext(ctx, m), transactionKey, t)); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return operationError("commit", err)
+	}
+	if err := t.finish(); err != nil {
+		return operationError("commit", err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		if errors.Is(err, pgx.ErrTxCommitRollback) {
+			err = fmt.Errorf("%w: a statement in it had failed", err)
+		}
+		return operationError("commit", err)
+	}
+	committed = true
+	return nil
+}
+
+// isConflict reports whether err is a serialization failure or a deadlock: the transaction did nothing wrong and may
+// succeed when it runs again.
+func isConflict(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && (pgErr.Code == "40001" || pgErr.Code == "40P01")
+}

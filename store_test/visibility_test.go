@@ -1,0 +1,189 @@
+package store_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/sharedcontext/sharedcontext/v2/store"
+)
+
+// sees is the rule of visibility, written a second time for the tests.
+func sees(reader store.Reader, message store.Message) bool {
+	own := message.Sender == reader.AgentID
+	switch message.Visibility {
+	case store.VisibilityPublic:
+		return true
+	case store.VisibilityPrivate:
+		return own || reader.Admin
+	case store.VisibilityAgentOnly:
+		return own || reader.Admin || reader.AgentType != "" && reader.AgentType == message.SenderType
+	default:
+		return reader.Admin
+	}
+}
+
+// visible returns what reader sees of messages under a filter, in their order.
+func visible(messages []store.Message, reader store.Reader, filter store.Visibility) []store.Message {
+	seen := []store.Message{}
+	for _, message := range messages {
+		if sees(reader, message) && (filter == "" || filter == message.Visibility) {
+			seen = append(seen, message)
+		}
+	}
+	return seen
+}
+
+var (
+	levels     = []store.Visibility{store.VisibilityPublic, store.VisibilityPrivate, store.VisibilityAgentOnly, store.VisibilityAdminOnly}
+	agents     = rapid.SampledFrom([]string{"a", "b", "c"})
+	agentTypes = rapid.SampledFrom([]string{"claude", "gemini", "generic"})
+)
+
+// Every way of reading messages shows each reader exactly what the model says.
+func TestVisibility(t *testing.T) {
+	t.Parallel()
+	ctx, f := setup(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		session := newSession(ctx, t, f.Manager)
+		written := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) store.NewMessage {
+			return store.NewMessage{
+				Sender: agents.Draw(rt, "sender"), SenderType: agentTypes.Draw(rt, "sender type"),
+				Visibility: rapid.SampledFrom(levels).Draw(rt, "visibility"), Content: "x", Admin: true,
+			}
+		}), 1, 12).Draw(rt, "messages")
+		messages, err := f.AddMessages(ctx, session.ID, written)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		reader := store.Reader{
+			AgentID:   rapid.SampledFrom([]string{"a", "b", "c", "stranger"}).Draw(rt, "reader"),
+			AgentType: rapid.SampledFrom([]string{"", "claude", "gemini", "generic"}).Draw(rt, "reader type"),
+			Admin:     rapid.Bool().Draw(rt, "admin"),
+		}
+		filter := rapid.SampledFrom(append(levels, "")).Draw(rt, "filter")
+		checkReads(ctx, rt, f.Manager, session.ID, messages, reader, filter)
+	})
+}
+
+// fataler is what *testing.T and *rapid.T have in common here.
+type fataler interface {
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func checkReads(ctx context.Context, t fataler, m *store.Manager, session string, messages []store.Message, reader store.Reader, filter store.Visibility) {
+	want := visible(messages, reader, filter)
+	params := store.GetMessagesParams{SessionID: session, Reader: reader, Visibility: filter}
+	byOffset, err := m.GetMessages(ctx, params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	params.After = &store.MessageCursor{}
+	byKey, err := m.GetMessages(ctx, params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, byOffset.Messages); diff != "" {
+		t.Fatalf("page by offset for %+v, filter %q (-want +got):\n%s", reader, filter, diff)
+	}
+	if byOffset.TotalCount != int64(len(want)) {
+		t.Fatalf("total count for %+v, filter %q is %d, want %d", reader, filter, byOffset.TotalCount, len(want))
+	}
+	if diff := cmp.Diff(want, byKey.Messages); diff != "" {
+		t.Fatalf("page by key for %+v, filter %q (-want +got):\n%s", reader, filter, diff)
+	}
+
+	all := visible(messages, reader, "")
+	slices.Reverse(all)
+	detail, err := m.GetSession(ctx, session, reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(all, detail.Messages); diff != "" {
+		t.Fatalf("latest messages for %+v (-want +got):\n%s", reader, diff)
+	}
+
+	senders := make(map[string]bool)
+	for _, message := range all {
+		senders[message.Sender] = true
+	}
+	list, err := m.ListActiveSessions(ctx, store.ListActiveSessionsParams{Reader: reader, Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(list.Sessions, func(s store.ActiveSession) bool { return s.ID == session })
+	if i < 0 {
+		t.Fatalf("session %s is not listed", session)
+	}
+	listed := list.Sessions[i]
+	last := listed.CreatedAt
+	if len(all) > 0 {
+		last = all[0].Timestamp
+	}
+	if listed.MessageCount != int64(len(all)) || listed.Participants != int64(len(senders)) || !listed.LastActivity.Equal(last) {
+		t.Fatalf("listed for %+v with %d messages of %d, last %v; want %d of %d, last %v", reader,
+			listed.MessageCount, listed.Participants, listed.LastActivity, len(all), len(senders), last)
+	}
+}
+
+// A statement on messages that shows or counts any must have the condition on visibility, and all write it the same way.
+func TestVisibilityConditionIsEverywhere(t *testing.T) {
+	t.Parallel()
+	const condition = "(m.visibility = ANY (@seen::text[]) " +
+		"OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader) " +
+		"OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))"
+	white := regexp.MustCompile(`\s+`)
+	reads := regexp.MustCompile(`(?i)\b(from|join) messages m\b`)
+	anyRead := regexp.MustCompile(`(?i)\b(from|join) messages\b`)
+	parent := regexp.MustCompile(`(?i)from messages p where p\.id = \S+ and p\.session_id = `)
+
+	files, err := filepath.Glob("../queries/*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no queries: %v", err)
+	}
+	checked := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, statement := range strings.Split(string(text), "-- name: ")[1:] {
+			name, sql, _ := strings.Cut(statement, "\n")
+			sql = white.ReplaceAllString(sql, " ")
+			shown := len(reads.FindAllString(sql, -1))
+			checked += shown
+			// A look at a parent is no read: it only asks whether the row is there.
+			if others := len(anyRead.FindAllString(sql, -1)) - len(parent.FindAllString(sql, -1)); others != shown {
+				t.Errorf("%s: %s reads messages %d times, of which %d under the name m", file, name, others, shown)
+			}
+			if conditions := strings.Count(sql, condition); conditions != shown {
+				t.Errorf("%s: %s reads messages %d times, with the condition on visibility %d times", file, name, shown, conditions)
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("no statement reads messages: the pattern of this test is wrong")
+	}
+}
+
+func TestVisibilityValid(t *testing.T) {
+	t.Parallel()
+	for _, level := range levels {
+		if !level.Valid() {
+			t.Errorf("%s is not valid", level)
+		}
+	}
+	for _, other := range []store.Visibility{"", "Public", "public ", "everyone"} {
+		if other.Valid() {
+			t.Errorf("%q is valid", other)
+		}
+	}
+}
