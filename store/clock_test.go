@@ -178,9 +178,9 @@ func TestTimestampRefused(t *testing.T) {
 func TestTimestampErrorNamesTheInput(t *testing.T) {
 	t.Parallel()
 	cases := []struct{ text, want string }{
-		{"yesterday", `invalid timestamp: pattern must be an ISO 8601 date or date and time such as ` +
+		{"yesterday", `invalid timestamp: must be an ISO 8601 date or date and time such as ` +
 			`2025-08-22T23:48:35.123456+00:00, got "yesterday"`},
-		{"2025-02-30", `invalid timestamp: range must be a time that exists, in the years 1 to 9999, got "2025-02-30"`},
+		{"2025-02-30", `invalid timestamp: must be a time that exists, in the years 1 to 9999, got "2025-02-30"`},
 		{strings.Repeat("ü\n", 1000), `got "` + strings.Repeat(`ü\n`, 20) + `"…`},
 	}
 	for _, c := range cases {

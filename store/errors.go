@@ -69,11 +69,13 @@ type DatabaseSchemaError struct{ DatabaseError }
 // Unwrap returns the DatabaseError that this error is a kind of.
 func (e *DatabaseSchemaError) Unwrap() error { return &e.DatabaseError }
 
-// ValidationError refuses an argument before the database is asked. It never repeats the value itself.
+// ValidationError refuses an argument before the database is asked. It does not repeat the value, but for the beginning of
+// a timestamp that cannot be read.
 type ValidationError struct {
 	// Field is the argument, for instance "content".
 	Field string
-	// Rule is the kind of rule that is broken: "length", "pattern", "utf8", "json", "enum" or "range".
+	// Rule is the kind of rule that is broken: "length", "pattern", "utf8", "json", "enum", "range", or for SQL "placeholders"
+	// or "syntax".
 	Rule string
 	// Limit is what the rule demands, for instance "1 to 100000 characters".
 	Limit string
@@ -83,7 +85,11 @@ type ValidationError struct {
 
 // Error names the field, the rule and the limit.
 func (e *ValidationError) Error() string {
-	text := fmt.Sprintf("invalid %s: %s must be %s", e.Field, e.Rule, e.Limit)
+	text := fmt.Sprintf("invalid %s: must be %s", e.Field, e.Limit)
+	switch e.Rule {
+	case "length", "utf8", "placeholders", "syntax": // the limit does not say what it limits
+		text = fmt.Sprintf("invalid %s: %s must be %s", e.Field, e.Rule, e.Limit)
+	}
 	if e.Got != "" {
 		text += ", got " + e.Got
 	}

@@ -98,7 +98,7 @@ func ExampleManager_AddMessage_errors() {
 	fmt.Println(errors.As(err, &invalid), err)
 	// Output:
 	// true add message: session not found
-	// true invalid visibility: enum must be one of public, private, agent_only, admin_only, got an unknown level
+	// true invalid visibility: must be one of public, private, agent_only, admin_only, got an unknown level
 }
 
 // All operations that use the context of InTx happen or none does.

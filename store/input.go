@@ -61,12 +61,13 @@ func ValidateSessionID(s string) bool {
 	return true
 }
 
-func sessionIDInput(field, s string) error {
+// sessionIDInput demands what ValidateSessionID accepts.
+func sessionIDInput(s string) error {
 	if ValidateSessionID(s) {
 		return nil
 	}
 	return &ValidationError{
-		Field: field, Rule: "pattern", Limit: "session_ and 16 lower-case hexadecimal digits", Got: describeLength(s),
+		Field: "session_id", Rule: "pattern", Limit: "session_ and 16 lower-case hexadecimal digits", Got: describeLength(s),
 	}
 }
 

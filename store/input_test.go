@@ -46,7 +46,7 @@ func TestValidateSessionID(t *testing.T) {
 		if got := ValidateSessionID(id); got != want {
 			t.Errorf("ValidateSessionID(%q) = %v", id, got)
 		}
-		err := sessionIDInput("session_id", id)
+		err := sessionIDInput(id)
 		if want && err != nil {
 			t.Errorf("sessionIDInput(%q) = %v", id, err)
 		}
@@ -233,7 +233,7 @@ func TestRangeInput(t *testing.T) {
 	for _, v := range []int{0, -1, 1001, math.MaxInt} {
 		err := rangeInput("limit", v, 1, 1000)
 		checkRefusal(t, err, "limit", "range")
-		if want := "invalid limit: range must be 1 to 1000, got " + strconv.Itoa(v); err.Error() != want {
+		if want := "invalid limit: must be 1 to 1000, got " + strconv.Itoa(v); err.Error() != want {
 			t.Errorf("error %q, want %q", err, want)
 		}
 	}

@@ -106,7 +106,7 @@ func (n *NewMessage) clean(sessionID string) (Message, error) {
 // [ErrMessageNotFound], admin_only without Admin is [ErrPermission].
 func (m *Manager) AddMessage(ctx context.Context, sessionID string, message NewMessage) (Message, error) {
 	const operation = "add message"
-	if err := sessionIDInput("session_id", sessionID); err != nil {
+	if err := sessionIDInput(sessionID); err != nil {
 		return Message{}, err
 	}
 	added, err := message.clean(sessionID)
@@ -148,7 +148,7 @@ func notAdded(sessionFound bool) error {
 // [Manager.AddMessage]; one about a single message names its index. A parent must be in the session before.
 func (m *Manager) AddMessages(ctx context.Context, sessionID string, messages []NewMessage) ([]Message, error) {
 	const operation = "add messages"
-	if err := sessionIDInput("session_id", sessionID); err != nil {
+	if err := sessionIDInput(sessionID); err != nil {
 		return nil, err
 	}
 	if err := rangeInput("number of messages", len(messages), 1, maxMessageBatch); err != nil {
@@ -249,7 +249,7 @@ type MessagePage struct {
 // GetMessages returns a page of the messages of a session that a reader may see, oldest first. An unknown session is
 // [ErrSessionNotFound], an unknown visibility is a [*ValidationError], and one that the reader may not see gives nothing.
 func (m *Manager) GetMessages(ctx context.Context, params GetMessagesParams) (MessagePage, error) {
-	if err := sessionIDInput("session_id", params.SessionID); err != nil {
+	if err := sessionIDInput(params.SessionID); err != nil {
 		return MessagePage{}, err
 	}
 	if err := params.Reader.validate(); err != nil {

@@ -63,7 +63,7 @@ func metadataText(text []byte) (json.RawMessage, error) {
 	if string(text) == "null" {
 		return nil, nil
 	}
-	spaced, err := checkMetadata(text, false)
+	spaced, err := checkMetadata(text)
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +80,9 @@ func metadataText(text []byte) (json.RawMessage, error) {
 
 // metadataEncoder keeps its buffer between calls.
 type metadataEncoder struct {
-	buffer bytes.Buffer
-	json   *json.Encoder
+	buffer   bytes.Buffer
+	json     *json.Encoder
+	replaced bool // the latest value has text that is not valid UTF-8
 }
 
 var metadataEncoders = sync.Pool{New: func() any {
@@ -108,8 +109,11 @@ func marshalMetadata(v any) (result json.RawMessage, err error) {
 	if !utf8.Valid(text) {
 		return nil, metadataError("utf8", "valid", "invalid UTF-8 from a MarshalJSON method")
 	}
-	if _, err := checkMetadata(text, true); err != nil {
+	if _, err := checkMetadata(text); err != nil {
 		return nil, err
+	}
+	if e.replaced {
+		return nil, metadataError("utf8", "valid", "a string or key with an invalid byte")
 	}
 	return append(make(json.RawMessage, 0, len(text)), text...), nil
 }
@@ -123,6 +127,7 @@ func (e *metadataEncoder) encode(v any) (err error) {
 	}()
 	cause := e.json.Encode(v)
 	if cause == nil {
+		e.replaced = replacesBytes(v, e.buffer.Bytes())
 		return nil
 	}
 	got := fmt.Sprintf("a %T that cannot be marshalled", v)

@@ -13,10 +13,6 @@ import (
 
 // metadataScan applies the rules of metadata to a text that is known to be JSON and valid UTF-8, in one pass.
 type metadataScan struct {
-	// marshalled says that the text comes from encoding/json, which writes \ufffd for an invalid byte of a Go string, while
-	// it writes a genuine U+FFFD as it is. Raw JSON within a value may hold the same escape for good reason, but nothing
-	// tells the two apart.
-	marshalled bool
 	// spaced is set when there is white space between tokens.
 	spaced bool
 
@@ -36,12 +32,12 @@ type jsonContainer struct {
 }
 
 // checkMetadata returns the first rule that text breaks, and whether there is white space between its tokens.
-func checkMetadata(text []byte, marshalled bool) (spaced bool, err error) {
+func checkMetadata(text []byte) (spaced bool, err error) {
 	if text[0] != '{' {
 		return false, metadataError("json", "a JSON object", jsonKind(text[0]))
 	}
 	s := metadataScans.Get().(*metadataScan)
-	*s = metadataScan{text: text, marshalled: marshalled, keys: s.keys[:0]}
+	*s = metadataScan{text: text, keys: s.keys[:0]}
 	err = s.check()
 	spaced = s.spaced
 	if cap(s.keys) <= 4*MaxMetadataKeys {
@@ -179,8 +175,6 @@ func (s *metadataScan) quoted() error {
 		switch {
 		case unit == 0:
 			return metadataError("json", "free of NUL characters", `an escaped one, \u0000`)
-		case unit == utf8.RuneError && s.marshalled:
-			return metadataError("utf8", "valid", `a text with an invalid byte, or the escape \ufffd in raw JSON`)
 		case utf16.IsSurrogate(unit):
 			// The text ends with a quote and a brace, so a backslash and a u are followed by more.
 			if s.text[i+6] != '\\' || s.text[i+7] != 'u' ||

@@ -55,6 +55,21 @@ type textKey struct{ id int }
 
 func (textKey) MarshalText() ([]byte, error) { return []byte("same"), nil }
 
+type invalidText struct{}
+
+func (*invalidText) MarshalText() ([]byte, error) { return []byte("secret\xff"), nil }
+
+type hidden struct{ Text string }
+
+type withHidden struct {
+	hidden
+	Left  string `json:"-"`
+	inner string
+	Bytes []byte
+	Raw   json.RawMessage
+	List  [1]*string
+}
+
 func TestMetadataInput(t *testing.T) {
 	t.Parallel()
 	type tags struct {
@@ -87,6 +102,9 @@ func TestMetadataInput(t *testing.T) {
 		{"digits kept", `{"a":12345678901234567890.10}`, `{"a":12345678901234567890.10}`},
 		{"json.Number", map[string]any{"a": json.Number("1.10")}, `{"a":1.10}`},
 		{"replacement character", map[string]any{"\ufffd": "a\ufffd"}, "{\"\ufffd\":\"a\ufffd\"}"},
+		{"replacement character escaped within a map", map[string]any{"a": json.RawMessage(`"\ufffd"`), "b": "x"}, `{"a":"\ufffd","b":"x"}`},
+		{"bytes that are no text", withHidden{hidden{"\ufffd"}, "\xff", "\xff", []byte{0xff}, json.RawMessage("1"), [1]*string{}},
+			`{"Text":"�","Bytes":"/w==","Raw":1,"List":[null]}`},
 		{"surrogate pair", `{"\ud83d\ude42":"\uD83D\uDE42"}`, `{"\ud83d\ude42":"\uD83D\uDE42"}`},
 		{"escaped backslash before u0000", `{"a":"\\u0000"}`, `{"a":"\\u0000"}`},
 		{"backslash u0000 in a map", map[string]any{"a": `\u0000`}, `{"a":"\\u0000"}`},
@@ -121,6 +139,7 @@ func TestMetadataInputRefuses(t *testing.T) {
 	t.Parallel()
 	cycle := map[string]any{}
 	cycle["a"] = cycle
+	invalid := "secret\xff"
 	cases := []struct {
 		name string
 		in   any
@@ -141,15 +160,19 @@ func TestMetadataInputRefuses(t *testing.T) {
 		{"function", struct{ F func() }{}, "json", "got a value of type func()"},
 		{"cycle", cycle, "json", "got encountered a cycle via map[string]interface {}"},
 		{"panic", failingMarshaler{}, "json", "got a panic while marshalling store.failingMarshaler"},
-		{"failure", failingMarshaler{io.ErrUnexpectedEOF}, "json", "got an error of the marshalling method of store.failingMarshaler"},
+		{"failure", failingMarshaler{io.ErrUnexpectedEOF}, "json", "store.failingMarshaler"},
 		{"failure that repeats", failingMarshaler{errors.New("secret")}, "json", "marshalling method"},
-		{"json.Number", map[string]any{"a": json.Number("secret")}, "json", "cannot be marshalled"},
+		{"json.Number", map[string]any{"a": json.Number("secret")}, "json", "must be a JSON object"},
 		{"not JSON from a method", rawMarshaler("{secret"), "json", "marshalling method"},
 
 		{"invalid text", "{\"a\":\"secret\xff\"}", "utf8", "got invalid byte 13"},
-		{"invalid string", map[string]any{"a": []any{"secret\xff"}}, "utf8", "got a text with an invalid byte"},
-		{"invalid string in a struct", struct{ A string }{"\xed\xa0\x80"}, "utf8", "got a text with an invalid byte"},
-		{"invalid key", map[string]any{"secret\xff": 1}, "utf8", "got a text with an invalid byte"},
+		{"invalid string", map[string]any{"a": []any{"secret\xff"}}, "utf8", "got a string or key with an invalid byte"},
+		{"invalid string in a struct", struct{ A string }{"\xed\xa0\x80"}, "utf8", "got a string or key with an invalid byte"},
+		{"invalid embedded string", withHidden{hidden: hidden{"secret\xff"}}, "utf8", "got a string or key with an invalid byte"},
+		{"invalid string behind a pointer", withHidden{List: [1]*string{&invalid}}, "utf8", "got a string or key with an invalid byte"},
+		{"invalid from MarshalText", map[string]*invalidText{"a": {}}, "utf8", "got a string or key with an invalid byte"},
+		{"invalid beside a genuine U+FFFD", map[string]any{"a": "\ufffd", "b": "\xff"}, "utf8", "got a string or key with an invalid byte"},
+		{"invalid key", map[string]any{"secret\xff": 1}, "utf8", "got a string or key with an invalid byte"},
 		{"invalid from a method", rawMarshaler("{\"a\":\"secret\xff\"}"), "utf8", "got invalid UTF-8 from a MarshalJSON method"},
 		{"NUL", map[string]any{"a": "secret\x00"}, "json", "free of NUL characters"},
 		{"NUL in a key", map[string]any{"secret\x00": 1}, "json", "free of NUL characters"},

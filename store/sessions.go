@@ -91,7 +91,7 @@ type SessionDetail struct {
 // id is [ErrSessionNotFound].
 func (m *Manager) GetSession(ctx context.Context, sessionID string, reader Reader) (SessionDetail, error) {
 	const operation = "get session"
-	if err := sessionIDInput("session_id", sessionID); err != nil {
+	if err := sessionIDInput(sessionID); err != nil {
 		return SessionDetail{}, err
 	}
 	if err := reader.validate(); err != nil {
@@ -224,7 +224,7 @@ func (m *Manager) DeleteSession(ctx context.Context, sessionID, agentID string) 
 
 // endSession runs a statement that returns a row when the session exists.
 func (m *Manager) endSession(ctx context.Context, operation, sessionID, agentID string, statement func(gen.DBTX) error) error {
-	if err := sessionIDInput("session_id", sessionID); err != nil {
+	if err := sessionIDInput(sessionID); err != nil {
 		return err
 	}
 	if err := agentIDInput("agent_id", agentID); err != nil {
