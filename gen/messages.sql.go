@@ -164,14 +164,7 @@ func (q *Queries) MessageAddMany(ctx context.Context, db DBTX, arg MessageAddMan
 }
 
 const messagePage = `-- name: MessagePage :many
-SELECT (
-           SELECT count(*)
-           FROM messages m
-           WHERE m.session_id = s.id
-             AND (m.visibility = ANY ($1::text[])
-               OR (m.visibility = ANY ($2::text[]) AND m.sender = $3)
-               OR (m.visibility = ANY ($4::text[]) AND m.sender_type = $5))
-       ) AS total_count,
+SELECT total.count AS total_count,
        coalesce(m.id, 0)::bigint AS id,
        coalesce(m.sender, '')::text AS sender,
        coalesce(m.sender_type, '')::text AS sender_type,
@@ -182,6 +175,14 @@ SELECT (
        coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
        m.parent_message_id
 FROM sessions s
+CROSS JOIN LATERAL (
+    SELECT count(*)
+    FROM messages m
+    WHERE m.session_id = s.id
+      AND (m.visibility = ANY ($1::text[])
+        OR (m.visibility = ANY ($2::text[]) AND m.sender = $3)
+        OR (m.visibility = ANY ($4::text[]) AND m.sender_type = $5))
+) total
 LEFT JOIN LATERAL (
     SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
     FROM messages m

@@ -64,14 +64,7 @@ ORDER BY message.id;
 -- A page of a session's visible messages by offset, oldest first, with the number of all of them. A session without one
 -- on this page gives a single row with id 0; no session gives no row.
 -- name: MessagePage :many
-SELECT (
-           SELECT count(*)
-           FROM messages m
-           WHERE m.session_id = s.id
-             AND (m.visibility = ANY (@seen::text[])
-               OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
-               OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))
-       ) AS total_count,
+SELECT total.count AS total_count,
        coalesce(m.id, 0)::bigint AS id,
        coalesce(m.sender, '')::text AS sender,
        coalesce(m.sender_type, '')::text AS sender_type,
@@ -82,6 +75,14 @@ SELECT (
        coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
        m.parent_message_id
 FROM sessions s
+CROSS JOIN LATERAL (
+    SELECT count(*)
+    FROM messages m
+    WHERE m.session_id = s.id
+      AND (m.visibility = ANY (@seen::text[])
+        OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
+        OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))
+) total
 LEFT JOIN LATERAL (
     SELECT *
     FROM messages m
