@@ -17,6 +17,7 @@ import (
 	"embed"
 	"fmt"
 	"strings"
+	"sync"
 )
 
 // FS holds the migrations, NNNNNN_name.up.sql and NNNNNN_name.down.sql.
@@ -36,13 +37,14 @@ const FirstGeneration = 1
 const FirstGenerationVersion = 3
 
 // Objects returns what a database has after the last migration, one text each as the SchemaState query writes it, for
-// instance "column messages.id bigint not null" or "index idx_messages_parent_id".
-func Objects() []string {
+// instance "column messages.id bigint not null" or "trigger sessions_updated_at_trigger on sessions". The slice is shared:
+// it must not be changed.
+var Objects = sync.OnceValue(func() []string {
 	return strings.Split(strings.TrimSpace(objects), "\n")
-}
+})
 
 // Latest returns the number of the last migration.
-func Latest() uint {
+var Latest = sync.OnceValue(func() uint {
 	entries, err := FS.ReadDir(".")
 	if err != nil {
 		panic(err) // an embedded directory is always readable
@@ -55,4 +57,4 @@ func Latest() uint {
 		}
 	}
 	return latest
-}
+})

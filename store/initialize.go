@@ -16,19 +16,27 @@ import (
 
 // InitializeDatabase creates the schema or brings it up to date, then checks that every table, column, index, trigger
 // and view is there. It may be called again, and by many processes at once: one migrates, the others wait for it. A
-// database of the first generation is adopted with its rows untouched. Where everything is up to date it costs one query.
+// database of the first generation is adopted with its rows untouched. Where everything is up to date it costs one query, and
+// may be called inside of a transaction.
 //
 // The error is a [*DatabaseConnectionError] or a [*DatabaseSchemaError], which names what is missing and the way out. A
 // database that a newer program has migrated is an error, unless [Config.AllowNewerSchema] is set and it holds all that
 // this one needs.
 func (m *Manager) InitializeDatabase(ctx context.Context) error {
 	const operation = "initialize database"
-	ctx = WithoutTx(ctx) // what it asks may fail, and it migrates on a connection of its own
+	inTx := m.transaction(ctx) != nil
+	ctx = WithoutTx(ctx) // what it asks may fail
 	state, err := m.schemaState(ctx)
 	if err != nil {
 		return err
 	}
 	if state.Dirty || state.Version < int64(schema.Latest()) {
+		if inTx { // an index build waits for the end of all transactions
+			return &DatabaseSchemaError{DatabaseError{
+				Op: operation, Err: errors.New("the schema must be migrated, which does not work inside of a transaction"),
+				Hint: "call InitializeDatabase before the transaction begins",
+			}}
+		}
 		if m.config.needsDirect() {
 			return &DatabaseSchemaError{DatabaseError{
 				Op: operation, Err: errors.New("the schema must be migrated, which does not work through a transaction pooler"),
@@ -72,18 +80,24 @@ func (m *Manager) checkSchema(operation string, state gen.SchemaStateRow) error 
 
 // missingObjects returns what this program needs and a database does not have.
 func missingObjects(present []string) []string {
-	found := make(map[string]struct{}, len(present))
-	for _, object := range present {
-		found[object] = struct{}{}
+	slices.Sort(present)
+	var missing []string
+	for _, object := range schema.Objects() {
+		if _, found := slices.BinarySearch(present, object); !found {
+			missing = append(missing, object)
+		}
 	}
-	return slices.DeleteFunc(schema.Objects(), func(object string) bool {
-		_, ok := found[object]
-		return ok
-	})
+	return missing
+}
+
+// MigrationStatus returns where the database stands. Unlike a [Migrator] it waits for nobody and changes nothing.
+func (m *Manager) MigrationStatus(ctx context.Context) (MigrationStatus, error) {
+	state, err := m.schemaState(WithoutTx(ctx))
+	return MigrationStatus{Version: uint(state.Version), Latest: schema.Latest(), Dirty: state.Dirty}, err
 }
 
 func (m *Manager) migrateUp(ctx context.Context) error {
-	migrator, err := OpenMigrator(ctx, m.config)
+	migrator, err := OpenMigrator(ctx, *m.config)
 	if err != nil {
 		return err
 	}

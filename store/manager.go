@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/multitracer"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharedcontext/sharedcontext/v2/gen"
@@ -21,7 +19,7 @@ import (
 // number of goroutines at once. Make one per database with [Open], hand it down with [NewContext], and [Manager.Close]
 // it at the end.
 type Manager struct {
-	config Config
+	config *Config // a pointer, as fmt would print the password in a copy
 	pool   *pgxpool.Pool
 	closed atomic.Bool
 
@@ -78,17 +76,19 @@ func open(ctx context.Context, config Config) (*Manager, error) {
 			poolConfig.ConnConfig.Tracer = multitracer.New(config.Tracer, log)
 		}
 	}
-	m := &Manager{config: config}
+	m := &Manager{config: &config}
 	m.live.conns = make(map[*pgx.Conn]struct{})
 	prepare := poolConfig.AfterConnect
 	poolConfig.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		if prepare != nil {
+			if err := prepare(ctx, conn); err != nil {
+				return err
+			}
+		}
 		m.live.Lock()
 		m.live.conns[conn] = struct{}{}
 		m.live.Unlock()
-		if prepare == nil {
-			return nil
-		}
-		return prepare(ctx, conn)
+		return nil
 	}
 	poolConfig.BeforeClose = func(conn *pgx.Conn) {
 		m.live.Lock()
@@ -269,14 +269,17 @@ func (m *Manager) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	if m.closed.Load() {
 		return nil, ErrManagerClosed
 	}
-	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-		stat := m.pool.Stat()
-		if stat.AcquiredConns() >= stat.MaxConns() {
-			return nil, &acquireError{err, fmt.Sprintf("timed out after %v: all %d connections are in use", timeout, stat.MaxConns())}
-		}
-		return nil, &acquireError{err, fmt.Sprintf("timed out after %v: the server did not answer", timeout)}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return nil, &acquireError{err, err.Error()}
 	}
-	return nil, &acquireError{err, err.Error()}
+	end := fmt.Sprintf("timed out after %v", timeout)
+	if ctx.Err() != nil {
+		end = "timed out at the deadline of the context"
+	}
+	if stat := m.pool.Stat(); stat.AcquiredConns() >= stat.MaxConns() {
+		return nil, &acquireError{err, fmt.Sprintf("%s: all %d connections are in use", end, stat.MaxConns())}
+	}
+	return nil, &acquireError{err, end + ": the server did not answer"}
 }
 
 // acquireError marks an error as one of getting a connection, whatever its cause.
@@ -287,42 +290,3 @@ type acquireError struct {
 
 func (e *acquireError) Error() string { return "acquire connection: " + e.text }
 func (e *acquireError) Unwrap() error { return e.cause }
-
-// queryLog writes one line for each statement. It shows neither parameters nor error messages, which may repeat them.
-type queryLog struct{ logger *slog.Logger }
-
-type loggedQuery struct {
-	sql   string
-	start time.Time
-}
-
-func (queryLog) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	return context.WithValue(ctx, loggedQueryKey, loggedQuery{data.SQL, time.Now()})
-}
-
-func (l queryLog) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
-	l.write(ctx, data.CommandTag, data.Err)
-}
-
-func (queryLog) TraceCopyFromStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceCopyFromStartData) context.Context {
-	return context.WithValue(ctx, loggedQueryKey, loggedQuery{"COPY " + data.TableName.Sanitize(), time.Now()})
-}
-
-func (l queryLog) TraceCopyFromEnd(ctx context.Context, _ *pgx.Conn, data pgx.TraceCopyFromEndData) {
-	l.write(ctx, data.CommandTag, data.Err)
-}
-
-func (l queryLog) write(ctx context.Context, tag pgconn.CommandTag, err error) {
-	query, _ := ctx.Value(loggedQueryKey).(loggedQuery)
-	attrs := []slog.Attr{
-		slog.String("sql", query.sql), slog.Duration("duration", time.Since(query.start)), slog.Int64("rows", tag.RowsAffected()),
-	}
-	var pgErr *pgconn.PgError
-	switch {
-	case errors.As(err, &pgErr):
-		attrs = append(attrs, slog.String("sqlstate", pgErr.Code))
-	case err != nil:
-		attrs = append(attrs, slog.Bool("failed", true))
-	}
-	l.logger.LogAttrs(ctx, slog.LevelInfo, "query", attrs...)
-}

@@ -243,57 +243,117 @@ func (m *Migrator) To(ctx context.Context, version uint) error {
 		case ctx.Err() != nil:
 			return schemaError(operation, fmt.Errorf("stopped at migration %d: %w", status.Version, ctx.Err()))
 		}
-		// One at a time: of several, golang-migrate would leave a goroutine behind for each that a failure keeps from running.
 		step := 1
 		if status.Version > version {
 			step = -1
 		}
-		err = withoutFile(m.migrate.Steps(step))
+		err = m.step(ctx, int(status.Version), step)
 		if err == nil {
 			continue
 		}
-		undone := withoutFile(m.undo(ctx, int(status.Version), step))
+		undone := withoutFile(m.undo(int(status.Version), step))
 		if !isBusy(err) || attempt == migrationAttempts || undone != nil || ctx.Err() != nil {
 			err = fmt.Errorf("from migration %d to %d: %w", status.Version, int(status.Version)+step, err)
-			return schemaError(operation, errors.Join(err, undone, ctx.Err()))
+			return schemaError(operation, errors.Join(err, undone))
 		}
 		attempt++
 	}
 }
 
-// undo takes back a step that has just failed, so that nothing half-done and no dirty mark stay. Each file is one
-// transaction, which the server has rolled back, but for those that build or drop an index concurrently: of an unfinished
-// one, the file of the other direction drops what is left.
-func (m *Migrator) undo(ctx context.Context, from, step int) error {
+// step runs one migration, up (1) or down (-1). Of several at once, golang-migrate would leave a goroutine behind for each
+// that a failure keeps from running.
+func (m *Migrator) step(ctx context.Context, from, step int) error {
+	text, err := migrationFile(from, step)
+	if err != nil {
+		return err
+	}
+	if !isConcurrent(text) {
+		return withoutFile(m.migrate.Steps(step))
+	}
+	err = m.dropUnfinished(ctx, text)
+	if err == nil {
+		finished := make(chan struct{})
+		var watch sync.WaitGroup
+		watch.Go(func() { m.cancelWithContext(ctx, text, finished) })
+		err = withoutFile(m.migrate.Steps(step))
+		close(finished)
+		watch.Wait()
+	}
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("waiting for other transactions to end: %w (%w)", ctx.Err(), err)
+	}
+	return err
+}
+
+// dropUnfinished drops an index that an earlier run of this file did not finish: it is invalid, but counts as existing.
+func (m *Migrator) dropUnfinished(ctx context.Context, text string) error {
+	var drop string
+	err := m.db.QueryRowContext(ctx, `SELECT format('DROP INDEX CONCURRENTLY %I', c.relname)
+		FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+		WHERE NOT i.indisvalid AND c.relnamespace = current_schema()::regnamespace
+		  AND c.relname::text = ANY (regexp_split_to_array($1, '\W+'))`, text).Scan(&drop)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = m.db.ExecContext(ctx, drop)
+	return err
+}
+
+// cancelWithContext cancels a file on the server when ctx ends. An index that is built or dropped concurrently waits for
+// the end of all transactions that may use it, however long they stay idle; golang-migrate knows no context.
+func (m *Migrator) cancelWithContext(ctx context.Context, text string, finished <-chan struct{}) {
+	select {
+	case <-finished:
+		return
+	case <-ctx.Done():
+	}
+	for {
+		_, _ = m.lock.ExecContext(context.WithoutCancel(ctx), `SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+			WHERE datname = current_database() AND state = 'active' AND query = $1`, text)
+		select {
+		case <-finished:
+			return
+		case <-time.After(100 * time.Millisecond): // it may not have begun
+		}
+	}
+}
+
+// undo takes the dirty mark of a step that has just failed away. There is nothing else to take back: the file is one
+// transaction, which the server has rolled back, or one statement that may be repeated.
+func (m *Migrator) undo(from, step int) error {
 	_, dirty, err := m.driver.Version()
 	if err != nil || !dirty {
 		return err
 	}
-	other := fmt.Sprintf("%06d_*.down.sql", from+1)
-	if step < 0 {
-		other = fmt.Sprintf("%06d_*.up.sql", from)
-	}
-	names, err := fs.Glob(schema.FS, other)
-	if err != nil {
-		return err
-	}
-	text, err := fs.ReadFile(schema.FS, names[0])
-	if err != nil {
-		return err
-	}
-	if strings.Contains(string(text), "DROP INDEX CONCURRENTLY") {
-		if _, err := m.db.ExecContext(context.WithoutCancel(ctx), string(text)); err != nil {
-			return err
-		}
-	}
 	switch {
 	case from == 0:
 		from = migratedb.NilVersion
-	case from+step == uniqueGlobalMemory:
+	case from+1 == uniqueGlobalMemory && step > 0:
 		from-- // what removes the duplicates runs again before the index that refuses them
 	}
 	return m.driver.SetVersion(from, false)
 }
+
+// migrationFile returns the file that leads from a version up (1) or down (-1).
+func migrationFile(from, step int) (string, error) {
+	pattern := fmt.Sprintf("%06d_*.up.sql", from+1)
+	if step < 0 {
+		pattern = fmt.Sprintf("%06d_*.down.sql", from)
+	}
+	names, err := fs.Glob(schema.FS, pattern)
+	if err != nil {
+		return "", err
+	}
+	text, err := fs.ReadFile(schema.FS, names[0]) // there is one for each step
+	return string(text), err
+}
+
+// isConcurrent reports whether a file builds or drops an index concurrently: a single statement, which may be repeated.
+// All other files are transactions and begin with a lock_timeout.
+func isConcurrent(text string) bool { return !strings.Contains(text, "SET LOCAL") }
 
 // uniqueGlobalMemory is the migration whose index build fails when a duplicate came in after 000002 had removed them.
 const uniqueGlobalMemory = 3

@@ -16,17 +16,14 @@ import (
 	"github.com/sharedcontext/sharedcontext/v2/storetest"
 )
 
-// Each benchmark runs an operation of the store, then the very same statement and arguments by hand with pgx, on a pool
-// of the same size on the same database: compare the lines /store and /pgx.
+// Each benchmark runs an operation of the store, then the very same statement by hand with pgx, as one would write it, on a
+// pool of the same size on the same database: compare the lines /store and /pgx.
 
 // recorder keeps the latest statement that a manager sent.
-type recorder struct {
-	sql  string
-	args []any
-}
+type recorder struct{ sql string }
 
 func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	r.sql, r.args = data.SQL, data.Args
+	r.sql = data.SQL
 	return ctx
 }
 
@@ -34,17 +31,16 @@ func (r *recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndDa
 
 // bench is a database with a session of 200 messages.
 type bench struct {
-	ctx     context.Context
-	config  store.Config
-	m       *store.Manager
-	session store.Session
+	fixture
+	ctx    context.Context
+	config store.Config
 }
 
 func newBench(b *testing.B) bench {
 	b.Helper()
 	config := storetest.Config(b)
 	ctx, m := storetest.Open(b, config)
-	session := newSession(ctx, b, m)
+	f := fixture{m, newSession(ctx, b, m)}
 	messages := make([]store.NewMessage, 200)
 	for i := range messages {
 		messages[i] = store.NewMessage{
@@ -52,14 +48,12 @@ func newBench(b *testing.B) bench {
 			Metadata: map[string]any{"number": i},
 		}
 	}
-	if _, err := m.AddMessages(ctx, session.ID, messages); err != nil {
-		b.Fatal(err)
-	}
-	return bench{ctx, config, m, session}
+	f.add(ctx, b, messages...)
+	return bench{f, ctx, config}
 }
 
-// compare runs call through the store, records what it sends, and runs that with pgx, scanning each row with scan.
-func (bench bench) compare(b *testing.B, call func(context.Context, *store.Manager) error, scan func(pgx.Rows) error) {
+// compare runs call through the store, and byHand with the statement that this sends.
+func (bench bench) compare(b *testing.B, call func(context.Context, *store.Manager) error, byHand func(pool *pgxpool.Pool, sql string) error) {
 	recorded := new(recorder)
 	config := bench.config
 	config.Tracer = recorded
@@ -67,7 +61,12 @@ func (bench bench) compare(b *testing.B, call func(context.Context, *store.Manag
 	if err := call(ctx, traced); err != nil {
 		b.Fatal(err)
 	}
-	pool, err := pgxpool.New(bench.ctx, bench.config.URL)
+	poolConfig, err := pgxpool.ParseConfig(bench.config.URL)
+	if err != nil {
+		b.Fatal(err)
+	}
+	poolConfig.MaxConns = int32(bench.Stats().MaxConnections)
+	pool, err := pgxpool.NewWithConfig(bench.ctx, poolConfig)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -76,7 +75,7 @@ func (bench bench) compare(b *testing.B, call func(context.Context, *store.Manag
 	b.Run("store", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if err := call(bench.ctx, bench.m); err != nil {
+			if err := call(bench.ctx, bench.Manager); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -84,16 +83,7 @@ func (bench bench) compare(b *testing.B, call func(context.Context, *store.Manag
 	b.Run("pgx", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			rows, err := pool.Query(bench.ctx, recorded.sql, recorded.args...)
-			if err != nil {
-				b.Fatal(err)
-			}
-			for rows.Next() {
-				if err := scan(rows); err != nil {
-					b.Fatal(err)
-				}
-			}
-			if err := rows.Err(); err != nil {
+			if err := byHand(pool, recorded.sql); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -111,19 +101,21 @@ func BenchmarkAddMessage(b *testing.B) {
 			_, err := m.AddMessage(ctx, bench.session.ID, message)
 			return err
 		},
-		func(rows pgx.Rows) error {
+		func(pool *pgxpool.Pool, sql string) error {
 			var (
-				id        int64
-				timestamp time.Time
+				added     store.Message
 				found     bool
+				timestamp *time.Time
 			)
-			return rows.Scan(&id, &timestamp, &found)
+			return pool.QueryRow(bench.ctx, sql, bench.session.ID, message.Sender, message.SenderType, message.Content, "public",
+				"agent_response", message.Metadata, timestamp, message.ParentMessageID).Scan(&added.ID, &added.Timestamp, &found)
 		})
 }
 
 func BenchmarkAddMessages(b *testing.B) {
 	bench := newBench(b)
-	messages := make([]store.NewMessage, 100)
+	const size = 100
+	messages := make([]store.NewMessage, size)
 	for i := range messages {
 		messages[i] = store.NewMessage{Sender: "agent_1", Content: fmt.Sprintf("message %d of a batch, as long as a short remark", i)}
 	}
@@ -132,22 +124,33 @@ func BenchmarkAddMessages(b *testing.B) {
 			_, err := m.AddMessages(ctx, bench.session.ID, messages)
 			return err
 		},
-		func(rows pgx.Rows) error {
+		func(pool *pgxpool.Pool, sql string) error {
+			contents, senders, types := make([]string, size), make([]string, size), make([]string, size)
+			visibilities, messageTypes, metadata := make([]string, size), make([]string, size), make([]string, size)
+			timestamps, parents := make([]time.Time, size), make([]int64, size)
+			for i, message := range messages {
+				contents[i], senders[i], types[i] = message.Content, message.Sender, "generic"
+				visibilities[i], messageTypes[i] = "public", "agent_response"
+			}
+			rows, err := pool.Query(bench.ctx, sql, bench.session.ID, contents, senders, types, visibilities, messageTypes, metadata, timestamps, parents)
+			if err != nil {
+				return err
+			}
+			added := make([]store.Message, 0, size)
 			var (
-				id        int64
-				timestamp time.Time
-				found     bool
+				message store.Message
+				found   bool
 			)
-			return rows.Scan(&id, &timestamp, &found)
+			_, err = pgx.ForEachRow(rows, []any{&message.ID, &message.Timestamp, &found}, func() error {
+				added = append(added, message)
+				return nil
+			})
+			return err
 		})
 }
 
 func BenchmarkGetMessages(b *testing.B) {
-	scan := func(rows pgx.Rows, more ...any) error {
-		var m store.Message
-		return rows.Scan(append(more, &m.ID, &m.Sender, &m.SenderType, &m.Content, (*string)(&m.Visibility),
-			(*string)(&m.MessageType), &m.Metadata, &m.Timestamp, &m.ParentMessageID)...)
-	}
+	seen, own, kin := []string{"public"}, []string{"private", "agent_only"}, []string{"agent_only"}
 	b.Run("offset", func(b *testing.B) {
 		bench := newBench(b)
 		bench.compare(b,
@@ -155,54 +158,80 @@ func BenchmarkGetMessages(b *testing.B) {
 				_, err := m.GetMessages(ctx, store.GetMessagesParams{SessionID: bench.session.ID, Reader: alice})
 				return err
 			},
-			func(rows pgx.Rows) error { return scan(rows, new(int64)) })
+			func(pool *pgxpool.Pool, sql string) error {
+				var total int64
+				rows, err := pool.Query(bench.ctx, sql, seen, own, alice.AgentID, kin, alice.AgentType, 0, 50, bench.session.ID)
+				return collectMessages(rows, err, &total)
+			})
 	})
-	b.Run("key", func(b *testing.B) {
-		bench := newBench(b)
+	byKey := func(b *testing.B, bench bench, after store.MessageCursor) {
 		bench.compare(b,
 			func(ctx context.Context, m *store.Manager) error {
-				_, err := m.GetMessages(ctx, store.GetMessagesParams{SessionID: bench.session.ID, Reader: alice, After: &store.MessageCursor{}})
+				_, err := m.GetMessages(ctx, store.GetMessagesParams{SessionID: bench.session.ID, Reader: alice, After: &after})
 				return err
 			},
-			func(rows pgx.Rows) error { return scan(rows) })
-	})
+			func(pool *pgxpool.Pool, sql string) error {
+				rows, err := pool.Query(bench.ctx, sql, after.Timestamp, after.ID, seen, own, alice.AgentID, kin, alice.AgentType, 51, bench.session.ID)
+				return collectMessages(rows, err)
+			})
+	}
+	b.Run("key", func(b *testing.B) { byKey(b, newBench(b), store.MessageCursor{}) })
 	b.Run("nothing new", func(b *testing.B) {
 		bench := newBench(b)
-		page, err := bench.m.GetMessages(bench.ctx, store.GetMessagesParams{SessionID: bench.session.ID, Reader: alice, Limit: 1000})
+		page, err := bench.GetMessages(bench.ctx, store.GetMessagesParams{SessionID: bench.session.ID, Reader: alice, Limit: 1000})
 		if err != nil {
 			b.Fatal(err)
 		}
-		bench.compare(b,
-			func(ctx context.Context, m *store.Manager) error {
-				_, err := m.GetMessages(ctx, store.GetMessagesParams{SessionID: bench.session.ID, Reader: alice, After: &page.Next})
-				return err
-			},
-			func(rows pgx.Rows) error { return scan(rows) })
+		byKey(b, bench, page.Next)
 	})
+}
+
+// collectMessages reads rows of messages into a slice, after the columns before them.
+func collectMessages(rows pgx.Rows, err error, before ...any) error {
+	if err != nil {
+		return err
+	}
+	var (
+		messages []store.Message
+		m        store.Message
+	)
+	_, err = pgx.ForEachRow(rows, append(before, &m.ID, &m.Sender, &m.SenderType, &m.Content, (*string)(&m.Visibility),
+		(*string)(&m.MessageType), &m.Metadata, &m.Timestamp, &m.ParentMessageID), func() error {
+		messages = append(messages, m)
+		m.Metadata = nil
+		return nil
+	})
+	return err
 }
 
 func BenchmarkGetSession(b *testing.B) {
 	bench := newBench(b)
+	seen, own, kin := []string{"public"}, []string{"private", "agent_only"}, []string{"agent_only"}
 	bench.compare(b,
 		func(ctx context.Context, m *store.Manager) error {
 			_, err := m.GetSession(ctx, bench.session.ID, alice)
 			return err
 		},
-		func(rows pgx.Rows) error {
-			var (
-				s store.Session
-				m store.Message
-			)
-			return rows.Scan(&s.ID, &s.Purpose, &s.CreatedAt, &s.UpdatedAt, &s.IsActive, &s.CreatedBy, &s.Metadata, &m.ID, &m.Sender,
-				&m.SenderType, &m.Content, (*string)(&m.Visibility), (*string)(&m.MessageType), &m.Metadata, &m.Timestamp, &m.ParentMessageID)
+		func(pool *pgxpool.Pool, sql string) error {
+			var s store.Session
+			rows, err := pool.Query(bench.ctx, sql, seen, own, alice.AgentID, kin, alice.AgentType, 50, bench.session.ID)
+			return collectMessages(rows, err, &s.ID, &s.Purpose, &s.CreatedAt, &s.UpdatedAt, &s.IsActive, &s.CreatedBy, &s.Metadata)
 		})
 }
 
 // An up-to-date database: one query.
 func BenchmarkInitializeDatabase(b *testing.B) {
-	newBench(b).compare(b,
+	bench := newBench(b)
+	bench.compare(b,
 		func(ctx context.Context, m *store.Manager) error { return m.InitializeDatabase(ctx) },
-		func(rows pgx.Rows) error { return rows.Scan(new(int64), new(bool), new([]string)) })
+		func(pool *pgxpool.Pool, sql string) error {
+			var (
+				version int64
+				dirty   bool
+				objects []string
+			)
+			return pool.QueryRow(bench.ctx, sql).Scan(&version, &dirty, &objects)
+		})
 }
 
 // An empty database: the migrations, against the same DDL sent file by file on one connection.

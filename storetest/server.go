@@ -52,8 +52,9 @@ var connected = sync.OnceValues(func() (*server, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	s := new(server)
-	maintenance := os.Getenv("STORETEST_DATABASE_URL")
+	maintenance, source := os.Getenv("STORETEST_DATABASE_URL"), "the server that STORETEST_DATABASE_URL names"
 	if maintenance == "" {
+		source = "the private server"
 		shared, err := postgres.Shared(ctx)
 		if err != nil {
 			return nil, err
@@ -74,7 +75,7 @@ var connected = sync.OnceValues(func() (*server, error) {
 
 	var err error
 	if s.conn, err = pgx.Connect(ctx, maintenance); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", source, err)
 	}
 	var random [4]byte
 	_, _ = rand.Read(random[:]) // never fails, by its documentation

@@ -21,19 +21,21 @@ const devDir = ".sharedcontext"
 
 func newDev(s streams) *cobra.Command {
 	var dir string
+	var temporary bool
 	cmd := &cobra.Command{
 		Use:   "dev [-- COMMAND ARGUMENT...]",
 		Short: "Run a PostgreSQL for development",
 		Long: `Runs a private PostgreSQL with an up-to-date schema, with installed programs or, where there are none, downloaded ones. It
 listens on a Unix socket that only its user can open, and ends with this command, even if that is killed.
 
-The data stay in ` + devDir + ` below the current directory, or in the directory that --dir names, for the next time.
+The data stay in ` + devDir + ` below the current directory, or in the directory that --dir names, for the next time; with
+--temporary they are gone afterwards.
 
 Without a command it prints the address as a line for a shell and runs until it is interrupted. With one it runs that
 with DATABASE_URL set, and ends with its exit code.`,
 		Example: `  sharedcontext dev
   sharedcontext dev --dir ~/data/shared
-  sharedcontext dev -- go test ./...
+  sharedcontext dev --temporary -- go test ./...
   sharedcontext dev -- sh -c 'psql "$DATABASE_URL"'`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
@@ -42,6 +44,9 @@ with DATABASE_URL set, and ends with its exit code.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if temporary {
+				dir = ""
+			}
 			if len(args) == 0 {
 				return devServer(cmd.Context(), s, dir)
 			}
@@ -49,12 +54,14 @@ with DATABASE_URL set, and ends with its exit code.`,
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", devDir, "where the data stay")
+	cmd.Flags().BoolVar(&temporary, "temporary", false, "keep no data")
+	cmd.MarkFlagsMutuallyExclusive("dir", "temporary")
 	return cmd
 }
 
-// withDevServer starts the lasting server of a directory.
+// withDevServer starts the lasting server of a directory, or one that leaves nothing when dir is empty.
 func withDevServer(ctx context.Context, dir string, fn func(ctx context.Context, url, description string) error) error {
-	return withServer(ctx, postgres.Options{Dir: dir, Durable: true}, func(ctx context.Context, url, description string) error {
+	return withServer(ctx, postgres.Options{Dir: dir, Durable: dir != ""}, func(ctx context.Context, url, description string) error {
 		if dir == devDir {
 			// Version control leaves the directory alone; a failure to say so does no harm.
 			_ = os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("*\n"), 0o600)
@@ -71,7 +78,7 @@ func devServer(ctx context.Context, s streams, dir string) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	return withDevServer(ctx, dir, func(ctx context.Context, url, description string) error {
-		fmt.Fprintf(s.err, "%s, data in %s; stop it with Ctrl-C\n", description, dir)
+		fmt.Fprintf(s.err, "%s, data %s; stop it with Ctrl-C\n", description, place(dir))
 		if _, err := fmt.Fprintf(s.out, "export DATABASE_URL=%s\n", shellQuote(url)); err != nil {
 			return err
 		}
@@ -79,6 +86,14 @@ func devServer(ctx context.Context, s streams, dir string) error {
 		fmt.Fprintln(s.err, "stopping")
 		return nil
 	})
+}
+
+// place says where the data are.
+func place(dir string) string {
+	if dir == "" {
+		return "not kept"
+	}
+	return "in " + dir
 }
 
 // devCommand runs a command beside the server. Signals are the command's business: an interrupt from the terminal reaches

@@ -30,8 +30,8 @@ process at a time migrates a database; the others wait for it. Databases of the 
 }
 
 // withMigrator calls fn with a migrator of the database that the environment names, and closes it.
-func withMigrator(cmd *cobra.Command, fn func(ctx context.Context, migrator *store.Migrator) error) error {
-	ctx, stop := interruptible(cmd.Context())
+func withMigrator(ctx context.Context, fn func(ctx context.Context, migrator *store.Migrator) error) error {
+	ctx, stop := interruptible(ctx)
 	defer stop()
 	config, err := store.ConfigFromEnv()
 	if err != nil {
@@ -51,7 +51,7 @@ func newMigrateUp(s streams) *cobra.Command {
 		Example: `  sharedcontext migrate up`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withMigrator(cmd, func(ctx context.Context, migrator *store.Migrator) error {
+			return withMigrator(cmd.Context(), func(ctx context.Context, migrator *store.Migrator) error {
 				return move(s, migrator, func() error { return migrator.Up(ctx) })
 			})
 		},
@@ -73,7 +73,7 @@ are lost; --to 0 drops everything. It asks first; where nobody can be asked, it 
 			if !yes && !isTerminal(s.in) {
 				return usage("migrate down: it may lose data and there is no terminal to ask on: confirm with --yes")
 			}
-			return withMigrator(cmd, func(ctx context.Context, migrator *store.Migrator) error {
+			return withMigrator(cmd.Context(), func(ctx context.Context, migrator *store.Migrator) error {
 				status, err := migrator.Status()
 				if err != nil {
 					return err
@@ -133,8 +133,10 @@ func newMigrateStatus(s streams) *cobra.Command {
   sharedcontext migrate status --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withMigrator(cmd, func(_ context.Context, migrator *store.Migrator) error {
-				status, err := migrator.Status()
+			ctx, stop := interruptible(cmd.Context())
+			defer stop()
+			return withManager(ctx, func(ctx context.Context, manager *store.Manager) error {
+				status, err := manager.MigrationStatus(ctx)
 				if err != nil {
 					return err
 				}
@@ -178,7 +180,7 @@ is the way out of an interrupted migration, after a person has seen to it that t
 			if err != nil {
 				return usage("migrate force: %q is not the number of a migration", args[0])
 			}
-			return withMigrator(cmd, func(_ context.Context, migrator *store.Migrator) error {
+			return withMigrator(cmd.Context(), func(_ context.Context, migrator *store.Migrator) error {
 				return move(s, migrator, func() error { return migrator.Force(uint(version)) })
 			})
 		},

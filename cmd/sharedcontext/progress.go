@@ -38,6 +38,7 @@ func (p *barProgress) Start(phase string, steps int) {
 		progressbar.OptionSetPredictTime(false),
 		progressbar.OptionClearOnFinish(),
 	)
+	_ = p.bar.RenderBlank() // it only draws
 }
 
 // Add moves the bar.

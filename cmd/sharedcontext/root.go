@@ -48,7 +48,7 @@ func usage(format string, arguments ...any) error {
 
 // run executes the command line and returns the exit code.
 func run(ctx context.Context, args []string, s streams) int {
-	root := newRoot(s)
+	root := newRoot(s) //nolint:contextcheck // commands take the context from cobra
 	root.SetArgs(args)
 	root.SetIn(s.in)
 	root.SetOut(s.out)
@@ -101,7 +101,7 @@ func oneLine(err error) string {
 			lines = append(lines, line)
 		}
 	}
-	return strings.Join(lines, "; ")
+	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
 }
 
 func newRoot(s streams) *cobra.Command {
@@ -125,6 +125,7 @@ dev and demo start a private PostgreSQL where there is none. Exit codes: 0 all w
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SuggestionsMinimumDistance = 2 // letters
 	root.AddCommand(newMigrate(s), newHealth(s), newCleanup(s), newDev(s), newDemo(s))
 	return root
 }

@@ -10,7 +10,7 @@ import (
 // isTerminal reports whether a person is at the other end.
 func isTerminal(stream any) bool {
 	file, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd())) //nolint:gosec // a descriptor is small
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // colored puts a text into a colour on a terminal, unless NO_COLOR (no-color.org) is set.
@@ -21,7 +21,4 @@ func colored(w io.Writer, color, text string) string {
 	return color + text + "\x1b[0m"
 }
 
-const (
-	green = "\x1b[32m"
-	red   = "\x1b[31m"
-)
+const green = "\x1b[32m"

@@ -155,8 +155,11 @@ func checkMetadata(text json.RawMessage) error {
 	decoder.UseNumber()
 	for {
 		token, err := decoder.Token()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
 		if err != nil {
-			return nil // the end, as it is valid
+			return err
 		}
 		switch token := token.(type) {
 		case string:

@@ -107,7 +107,11 @@ func (r *Report) WriteText(w io.Writer) error {
 		row("deleted", "%s; the audit rows about them stay", plural(int64(r.Deleted), "session"))
 	}
 	row("elapsed", "%.2f s", r.ElapsedSeconds)
-	row("differences", "%s", group(int64(r.MismatchCount)))
+	if r.Error == "" {
+		row("differences", "%s", group(int64(r.MismatchCount)))
+	} else {
+		row("differences", "%s until the error; not everything was checked", group(int64(r.MismatchCount)))
+	}
 	fmt.Fprintf(&b, "\n%-12s%10s%10s%10s%10s%10s\n", "latency, ms", "p50", "p95", "p99", "max", "calls")
 	for _, line := range []struct {
 		name string
@@ -115,7 +119,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	}{{"add message", r.AddMessage}, {"read a page", r.ReadPage}} {
 		fmt.Fprintf(&b, "%-12s%10.2f%10.2f%10.2f%10.2f%10s\n", line.name, line.P50, line.P95, line.P99, line.Max, group(line.Calls))
 	}
-	fmt.Fprintf(&b, "of which an agent waits %.2f ms on average for one of the connections while all write\n", r.ConnectionWait)
+	fmt.Fprintf(&b, "adding a message includes %.2f ms of waiting for one of the connections, on average\n", r.ConnectionWait)
 	for i, m := range r.Mismatches {
 		if i == 0 {
 			b.WriteString("\n")

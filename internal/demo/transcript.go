@@ -69,11 +69,11 @@ func (e *LineError) Error() string { return fmt.Sprintf("%s: line %d: %s", e.Fil
 
 // ReadTranscriptFile is [ReadTranscript] of a file.
 func ReadTranscriptFile(name string) (*Transcript, error) {
-	file, err := os.Open(name)
+	file, err := os.Open(name) //nolint:gosec // reading the file that the user names is its purpose
 	if err != nil {
 		return nil, fmt.Errorf("read the transcript: %w", err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // it was only read
 	return ReadTranscript(name, file)
 }
 

@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	keysetPage = 100
+	// The largest pages. Shorter sessions are read in shorter ones, as the mistakes of paging are at its seams.
+	cursorPage = 100
 	offsetPage = 250
 	// latestMessages is how many messages GetSession gives, by its documentation.
 	latestMessages = 50
@@ -151,17 +152,18 @@ func (p *playback) verifySession(ctx context.Context, conversation *Conversation
 
 func (p *playback) verifyCursorPages(ctx context.Context, at where, _ *Conversation, r reader, want []*written) error {
 	var got []store.Message
+	size := cursorPageSize(want)
 	after := store.MessageCursor{}
 	for more := true; more; {
 		page, err := p.page(ctx, store.GetMessagesParams{
-			SessionID: at.sessionID, Reader: r.forStore(), Limit: keysetPage, After: &after,
+			SessionID: at.sessionID, Reader: r.forStore(), Limit: size, After: &after,
 		})
 		if err != nil {
 			return err
 		}
 		got = append(got, page.Messages...)
 		after, more = page.Next, page.HasMore
-		if more && (len(page.Messages) != keysetPage || len(got) >= len(want)) {
+		if more && (len(page.Messages) != size || len(got) >= len(want)) {
 			p.findings.add(at.general(fmt.Sprintf("more is promised behind %d of %d messages, on a page of %d",
 				len(got), len(want), len(page.Messages))))
 			break
@@ -172,11 +174,23 @@ func (p *playback) verifyCursorPages(ctx context.Context, at where, _ *Conversat
 	return nil
 }
 
+// cursorPageSize returns a size that gives several pages. If messages of the same time can be torn apart by a seam of not
+// too small pages, they are: that is where a cursor needs more than the time.
+func cursorPageSize(want []*written) int {
+	for i := 1 + len(want)/50; i < len(want) && i <= cursorPage; i++ {
+		if want[i-1].entry.Time.Equal(want[i].entry.Time) {
+			return i
+		}
+	}
+	return min(1+len(want)/3, cursorPage)
+}
+
 func (p *playback) verifyOffsetPages(ctx context.Context, at where, _ *Conversation, r reader, want []*written) error {
 	var got []store.Message
+	size := min(1+len(want)/2, offsetPage)
 	for more := true; more; {
 		page, err := p.page(ctx, store.GetMessagesParams{
-			SessionID: at.sessionID, Reader: r.forStore(), Limit: offsetPage, Offset: len(got),
+			SessionID: at.sessionID, Reader: r.forStore(), Limit: size, Offset: len(got),
 		})
 		if err != nil {
 			return err
@@ -186,7 +200,7 @@ func (p *playback) verifyOffsetPages(ctx context.Context, at where, _ *Conversat
 		}
 		got = append(got, page.Messages...)
 		more = page.HasMore
-		if more && (len(page.Messages) != offsetPage || len(got) >= len(want)) {
+		if more && (len(page.Messages) != size || len(got) >= len(want)) {
 			p.findings.add(at.general(fmt.Sprintf("more is promised behind %d of %d messages, on a page of %d",
 				len(got), len(want), len(page.Messages))))
 			break

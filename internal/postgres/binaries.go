@@ -162,7 +162,10 @@ func (f *finder) version(ctx context.Context, dir string) (int, error) {
 		if f.owner.name != "" {
 			as = fmt.Sprintf(" as user %s, which replaces root", f.owner.name)
 		}
-		return 0, fmt.Errorf("its postgres does not run%s: %w %s", as, err, strings.TrimSpace(string(out)))
+		if text := strings.TrimSpace(string(out)); text != "" {
+			err = fmt.Errorf("%w: %s", err, text)
+		}
+		return 0, fmt.Errorf("its postgres does not run%s: %w", as, err)
 	}
 	match := versionPattern.FindSubmatch(out)
 	if match == nil {

@@ -62,7 +62,9 @@ if initialise; then
     "$bin/postgres" -D "$data" "$@" 3<&- 4<&- &
     server=$!
     echo "$server" >pid
-    watch "$server" <&3 3<&- 4<&- &
+    # In parentheses: for a function alone the shell would keep copies of the
+    # descriptors to restore them.
+    (watch "$server") <&3 3<&- 4<&- &
     watcher=$!
     exec 3<&-
     wait "$server"
