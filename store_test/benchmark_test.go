@@ -54,6 +54,7 @@ func newBench(b *testing.B) bench {
 
 // compare runs call through the store, and byHand with the statement that this sends.
 func (bench bench) compare(b *testing.B, call func(context.Context, *store.Manager) error, byHand func(pool *pgxpool.Pool, sql string) error) {
+	b.Helper()
 	recorded := new(recorder)
 	config := bench.config
 	config.Tracer = recorded
@@ -165,6 +166,7 @@ func BenchmarkGetMessages(b *testing.B) {
 			})
 	})
 	byKey := func(b *testing.B, bench bench, after store.MessageCursor) {
+		b.Helper()
 		bench.compare(b,
 			func(ctx context.Context, m *store.Manager) error {
 				_, err := m.GetMessages(ctx, store.GetMessagesParams{SessionID: bench.session.ID, Reader: alice, After: &after})

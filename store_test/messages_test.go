@@ -98,17 +98,20 @@ var refusals = []struct {
 	{"year 10000", "timestamp", store.NewMessage{Sender: "a", Content: "x", Timestamp: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}},
 }
 
-func TestAddMessageRefuses(t *testing.T) {
+func TestAddMessageRefuses(t *testing.T) { //nolint:tparallel // the group ends before the count
 	t.Parallel()
 	ctx, f := setup(t)
-	for _, test := range refusals {
-		t.Run(test.name, func(t *testing.T) {
-			_, err := f.AddMessage(ctx, f.session.ID, test.message)
-			wantInvalid(t, err, test.field)
-			_, err = f.AddMessages(ctx, f.session.ID, []store.NewMessage{{Sender: "a", Content: "x"}, test.message})
-			wantInvalid(t, err, "messages[1]."+test.field)
-		})
-	}
+	t.Run("group", func(t *testing.T) { // ends when its parallel tests have ended
+		for _, test := range refusals {
+			t.Run(test.name, func(t *testing.T) {
+				t.Parallel()
+				_, err := f.AddMessage(ctx, f.session.ID, test.message)
+				wantInvalid(t, err, test.field)
+				_, err = f.AddMessages(ctx, f.session.ID, []store.NewMessage{{Sender: "a", Content: "x"}, test.message})
+				wantInvalid(t, err, "messages[1]."+test.field)
+			})
+		}
+	})
 	if n := count(ctx, t, "SELECT count(*) FROM messages"); n != 0 {
 		t.Errorf("%d messages were stored", n)
 	}
