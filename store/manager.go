@@ -269,7 +269,7 @@ func (m *Manager) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	if m.closed.Load() {
 		return nil, ErrManagerClosed
 	}
-	if !errors.Is(err, context.DeadlineExceeded) {
+	if !errors.Is(bounded.Err(), context.DeadlineExceeded) { // another timeout, that of connecting, tells more by itself
 		return nil, &acquireError{err, err.Error()}
 	}
 	end := fmt.Sprintf("timed out after %v", timeout)

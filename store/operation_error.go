@@ -98,7 +98,8 @@ func isConnectionFailure(err error) bool {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return false
 	}
-	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		strings.HasSuffix(err.Error(), "conn closed") // by an earlier failure; pgconn exports no value or type for it
 }
 
 func connectionHint(err error) string {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -22,15 +23,15 @@ func TestCloseWaits(t *testing.T) {
 	config := storetest.Config(t)
 	ctx, m := storetest.Open(t, config)
 	closed := make(chan error, 1)
-	err := m.InTx(ctx, func(ctx context.Context) error {
-		go func() { closed <- m.Close(context.Background()) }()
-		awaitClosed(t, m)
+	err := m.InTx(ctx, func(inTx context.Context) error {
+		go func() { closed <- m.Close(ctx) }()
+		awaitClosed(ctx, t, m)
 		select {
 		case err := <-closed:
 			t.Errorf("Close did not wait: %v", err)
 		default:
 		}
-		return record(ctx, "after Close was called")
+		return record(inTx, "after Close was called")
 	})
 	if err != nil {
 		t.Errorf("the transaction that was running: %v", err)
@@ -38,7 +39,7 @@ func TestCloseWaits(t *testing.T) {
 	if err := <-closed; err != nil {
 		t.Errorf("Close: %v", err)
 	}
-	awaitNumber(t, connect(t, config), 0, otherConnections)
+	awaitNumber(ctx, t, connect(t, config), 0, otherConnections)
 	ctx, _ = storetest.Open(t, config)
 	if diff := cmp.Diff([]string{"after Close was called"}, records(ctx, t)); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
@@ -48,6 +49,7 @@ func TestCloseWaits(t *testing.T) {
 func TestCloseCutsWhatDoesNotEnd(t *testing.T) {
 	t.Parallel()
 	config := storetest.Config(t)
+	config.StatementTimeout = -1
 	ctx, m := storetest.Open(t, config)
 	databaseName(ctx, t)
 	watcher := connect(t, config)
@@ -63,7 +65,7 @@ func TestCloseCutsWhatDoesNotEnd(t *testing.T) {
 			return err
 		})
 	}()
-	awaitNumber(t, watcher, 2, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'")
+	awaitNumber(ctx, t, watcher, 2, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'")
 
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -74,12 +76,17 @@ func TestCloseCutsWhatDoesNotEnd(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 	for range 2 {
-		if err := <-asleep; !errors.As(err, &connection) {
-			t.Errorf("the operation that was cut: %v, want a DatabaseConnectionError", err)
+		select {
+		case err := <-asleep:
+			if !errors.As(err, &connection) {
+				t.Errorf("the operation that was cut: %v, want a DatabaseConnectionError", err)
+			}
+		case <-time.After(patience):
+			t.Fatal("the operations were not cut")
 		}
 	}
-	awaitNumber(t, watcher, 0, otherConnections)
-	awaitNumber(t, watcher, 0, "SELECT count(*) FROM audit_log")
+	awaitNumber(ctx, t, watcher, 0, otherConnections)
+	awaitNumber(ctx, t, watcher, 0, "SELECT count(*) FROM audit_log")
 	if err := m.Close(t.Context()); err != nil {
 		t.Errorf("Close once more: %v", err)
 	}
@@ -151,5 +158,5 @@ func TestCloseWhileConnecting(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	awaitNumber(t, connect(t, config), 0, otherConnections)
+	awaitNumber(t.Context(), t, connect(t, config), 0, otherConnections)
 }

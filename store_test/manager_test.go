@@ -43,12 +43,12 @@ func connect(tb testing.TB, config store.Config) *pgx.Conn {
 }
 
 // awaitNumber asks until the answer is want.
-func awaitNumber(tb testing.TB, conn *pgx.Conn, want int, sql string, args ...any) {
+func awaitNumber(ctx context.Context, tb testing.TB, conn *pgx.Conn, want int, sql string) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), patience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for got := want - 1; got != want; {
-		if err := conn.QueryRow(ctx, sql, args...).Scan(&got); err != nil {
+		if err := conn.QueryRow(ctx, sql).Scan(&got); err != nil {
 			tb.Fatalf("waiting for %d from %s, last got %d: %v", want, sql, got, err)
 		}
 	}
@@ -68,16 +68,16 @@ func newGate(tb testing.TB, config store.Config) gate {
 	return g
 }
 
-// await returns when n sessions stand before the gate.
-func (g gate) await(tb testing.TB, n int) {
+// await returns when a session stands before the gate.
+func (g gate) await(ctx context.Context, tb testing.TB) {
 	tb.Helper()
-	awaitNumber(tb, g.conn, n, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted
+	awaitNumber(ctx, tb, g.conn, 1, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted
 		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
 }
 
-func (g gate) open(tb testing.TB) {
+func (g gate) open(ctx context.Context, tb testing.TB) {
 	tb.Helper()
-	if _, err := g.conn.Exec(tb.Context(), "SELECT pg_advisory_unlock(4711)"); err != nil {
+	if _, err := g.conn.Exec(ctx, "SELECT pg_advisory_unlock(4711)"); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -306,7 +306,7 @@ func disposeAllManagers(t *testing.T) {
 		store.DisposeAllManagers()
 	}()
 	for _, m := range []*store.Manager{busy, idle, fallback} {
-		awaitClosed(t, m)
+		awaitClosed(t.Context(), t, m)
 	}
 	select {
 	case <-disposed:
@@ -325,13 +325,13 @@ func disposeAllManagers(t *testing.T) {
 	}
 	databaseName(t.Context(), t)
 	store.DisposeAllManagers()
-	awaitClosed(t, again)
+	awaitClosed(t.Context(), t, again)
 }
 
 // awaitClosed returns when the manager refuses new work.
-func awaitClosed(tb testing.TB, m *store.Manager) {
+func awaitClosed(ctx context.Context, tb testing.TB, m *store.Manager) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), patience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		_, err := m.GetSession(ctx, unknownSession, alice)

@@ -59,12 +59,13 @@ var execModes = []store.ExecMode{
 
 func TestQueryLogShowsStatementsWithoutParameters(t *testing.T) {
 	t.Parallel()
+	config := storetest.Config(t)
 	for _, mode := range execModes {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
 			const secret = "tango-uniform-42"
 			log, sent := new(logBuffer), new(statements)
-			config := storetest.Config(t)
+			config := config
 			config.ExecMode = mode
 			config.QueryLogging = true
 			config.Logger = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))

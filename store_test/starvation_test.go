@@ -14,6 +14,8 @@ import (
 var errFailed = errors.New("the function failed")
 
 // Whatever goes wrong, the connection comes back: the pool has only one.
+//
+//nolint:tparallel // the cases share one connection
 func TestNoFailureKeepsItsConnection(t *testing.T) {
 	t.Parallel()
 	ctx, m, config := openPool(t, 1)
@@ -29,7 +31,7 @@ func TestNoFailureKeepsItsConnection(t *testing.T) {
 		ctx, cancel := context.WithCancel(ctx)
 		done := make(chan error, 1)
 		go func() { done <- call(ctx) }()
-		atGate.await(t, 1)
+		atGate.await(ctx, t)
 		cancel()
 		return <-done
 	}
