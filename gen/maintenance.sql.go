@@ -35,7 +35,8 @@ func (q *Queries) AuditDeleteBefore(ctx context.Context, db DBTX, arg AuditDelet
 
 const databaseHealth = `-- name: DatabaseHealth :one
 SELECT pg_database_size(current_database()) AS size_bytes,
-       (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = current_database()) AS connection_count
+       (SELECT count(*) FROM pg_catalog.pg_stat_activity
+        WHERE datname = current_database() AND backend_type = 'client backend') AS connection_count
 `
 
 type DatabaseHealthRow struct {

@@ -39,7 +39,8 @@ SELECT coalesce(max(version), 0)::integer FROM schema_version;
 -- Size of the database in bytes and the number of connections to it, this one included.
 -- name: DatabaseHealth :one
 SELECT pg_database_size(current_database()) AS size_bytes,
-       (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = current_database()) AS connection_count;
+       (SELECT count(*) FROM pg_catalog.pg_stat_activity
+        WHERE datname = current_database() AND backend_type = 'client backend') AS connection_count;
 
 -- Deletes one batch of expired memory; rows that another process is deleting are left to it.
 -- name: MemoryDeleteExpired :execrows

@@ -94,6 +94,7 @@ func (o Options) settings(run string) ([]string, error) {
 			"full_page_writes":   "off",
 			"synchronous_commit": "off",
 			"wal_level":          "minimal",
+			"max_wal_size":       "256MB",
 			"max_wal_senders":    "0",
 		})
 	}
