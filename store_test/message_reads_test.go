@@ -92,18 +92,18 @@ func TestListMessagesByTime(t *testing.T) {
 	}
 	for _, test := range tests {
 		for _, limit := range []int{1, 2, 3, 50} {
-			got := ""
+			var got strings.Builder
 			params := store.ListMessagesByTimeParams{SessionID: f.session.ID, Reader: alice, From: test.from, Until: test.until, Limit: limit}
 			for more := true; more; {
 				page, err := f.ListMessagesByTime(ctx, params)
 				if err != nil {
 					t.Fatal(err)
 				}
-				got += strings.Join(contents(page.Messages), "")
+				got.WriteString(strings.Join(contents(page.Messages), ""))
 				more, params.After = page.HasMore, &page.Next
 			}
-			if got != test.want {
-				t.Errorf("%s, pages of %d: got %q, want %q", test.name, limit, got, test.want)
+			if got.String() != test.want {
+				t.Errorf("%s, pages of %d: got %q, want %q", test.name, limit, got.String(), test.want)
 			}
 		}
 	}
