@@ -26,7 +26,7 @@ test: ## Run all tests with the race detector
 	$(GO) test -race $(TESTFLAGS) ./...
 
 .PHONY: cover
-cover: ## Run the tests and print the coverage of hand-written code; fails below $(COVER_MIN) % for store
+cover: ## Run the tests and print the coverage of hand-written code; fails below $(COVER_MIN) %
 	$(GO) test -coverpkg=./store,./storetest,./schema,./internal/...,./cmd/... -coverprofile=coverage.out ./...
 	@./.ci/coverage coverage.out $(COVER_MIN)
 

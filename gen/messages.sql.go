@@ -18,7 +18,7 @@ WITH session AS (
 ), message AS (
     INSERT INTO messages (session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id)
     SELECT session.id, $2, $3::text, $4, $5::text, $6::text,
-           $7::jsonb, coalesce($8::timestamptz, now()), $9::bigint
+           $7::jsonb, coalesce($8::timestamptz, statement_timestamp()), $9::bigint
     FROM session
     WHERE $9::bigint IS NULL
        OR EXISTS (SELECT FROM messages p WHERE p.id = $9::bigint AND p.session_id = session.id)
@@ -51,7 +51,8 @@ type MessageAddRow struct {
 	SessionFound bool
 }
 
-// Adds a message to a session, with its audit row. The id is 0 when nothing was added: the session does not exist
+// Adds a message to a session, with its audit row. Its time is that of the statement, not of the transaction: an answer is
+// not before its question. The id is 0 when nothing was added: the session does not exist
 // (session_found tells), or the parent is not in it.
 func (q *Queries) MessageAdd(ctx context.Context, db DBTX, arg MessageAddParams) (MessageAddRow, error) {
 	row := db.QueryRow(ctx, messageAdd,
@@ -89,7 +90,7 @@ WITH session AS (
 ), message AS (
     INSERT INTO messages (session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id)
     SELECT session.id, input.sender, input.sender_type, input.content, input.visibility, input.message_type,
-           nullif(input.metadata, '')::jsonb, coalesce(nullif(input.timestamp, '0001-01-01 00:00:00+00'), now()), nullif(input.parent_message_id, 0)
+           nullif(input.metadata, '')::jsonb, coalesce(nullif(input.timestamp, '0001-01-01 00:00:00+00'), statement_timestamp()), nullif(input.parent_message_id, 0)
     FROM session, input
     WHERE NOT EXISTS (
         SELECT FROM input child
@@ -180,7 +181,7 @@ WITH session AS (
            unnest($10::timestamptz[]) AS timestamp,
            unnest($11::bigint[]) AS parent_message_id
 ), accepted AS (
-    SELECT input.position, input.id, input.key, input.digest, input.sender, input.sender_type, input.content, input.visibility, input.message_type, input.metadata, input.timestamp, input.parent_message_id, coalesce(nullif(input.timestamp, '0001-01-01 00:00:00+00'), now()) AS added_at
+    SELECT input.position, input.id, input.key, input.digest, input.sender, input.sender_type, input.content, input.visibility, input.message_type, input.metadata, input.timestamp, input.parent_message_id, coalesce(nullif(input.timestamp, '0001-01-01 00:00:00+00'), statement_timestamp()) AS added_at
     FROM session, input
     WHERE NOT EXISTS (
         SELECT FROM input child
@@ -284,7 +285,7 @@ WITH session AS (
     SELECT s.id, nextval('messages_id_seq') AS message_id FROM sessions s WHERE s.id = $1
 ), claim AS (
     INSERT INTO message_keys (session_id, key, message_id, digest, timestamp)
-    SELECT session.id, $2, session.message_id, decode($3::text, 'hex'), coalesce($4::timestamptz, now())
+    SELECT session.id, $2, session.message_id, decode($3::text, 'hex'), coalesce($4::timestamptz, statement_timestamp())
     FROM session
     WHERE $5::bigint IS NULL
        OR EXISTS (SELECT FROM messages p WHERE p.id = $5::bigint AND p.session_id = session.id)

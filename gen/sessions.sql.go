@@ -204,7 +204,7 @@ func (q *Queries) SessionGet(ctx context.Context, db DBTX, arg SessionGetParams)
 const sessionListActive = `-- name: SessionListActive :many
 WITH page AS (
     SELECT s.id, s.purpose, s.created_at, s.updated_at, s.created_by, s.metadata,
-           coalesce(latest.timestamp, s.created_at)::timestamptz AS last_activity
+           greatest(latest.timestamp, s.created_at)::timestamptz AS last_activity
     FROM sessions s
     LEFT JOIN LATERAL (
         SELECT m.timestamp
@@ -217,8 +217,8 @@ WITH page AS (
         LIMIT 1
     ) latest ON true
     WHERE s.is_active
-      AND (coalesce(latest.timestamp, s.created_at), s.id) < ($6::timestamptz, $7::text)
-    ORDER BY coalesce(latest.timestamp, s.created_at) DESC, s.id DESC
+      AND (greatest(latest.timestamp, s.created_at), s.id) < ($6::timestamptz, $7::text)
+    ORDER BY greatest(latest.timestamp, s.created_at) DESC, s.id DESC
     LIMIT $8
 )
 SELECT page.id, page.purpose, page.created_at, page.updated_at, page.created_by, page.metadata, page.last_activity, counts.message_count, counts.participants
@@ -303,10 +303,10 @@ WITH session AS (
     SELECT s.id FROM sessions s WHERE s.id = $1
 ), merged AS (
     UPDATE sessions s
-    SET metadata = coalesce(s.metadata, '{}') || $2::jsonb
+    SET metadata = coalesce(nullif(s.metadata, 'null'), '{}') || $2::jsonb
     WHERE s.id = $1
-      AND length((coalesce(s.metadata, '{}') || $2::jsonb)::text) <= $3::integer
-      AND (SELECT count(*) FROM jsonb_object_keys(coalesce(s.metadata, '{}') || $2::jsonb)) <= $4::integer
+      AND length((coalesce(nullif(s.metadata, 'null'), '{}') || $2::jsonb)::text) <= $3::integer
+      AND (SELECT count(*) FROM jsonb_object_keys(coalesce(nullif(s.metadata, 'null'), '{}') || $2::jsonb)) <= $4::integer
     RETURNING s.metadata
 )
 SELECT (SELECT metadata FROM merged) AS metadata FROM session

@@ -9,19 +9,22 @@ SELECT version, dirty, ARRAY(
         WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v')
         UNION ALL
         SELECT format('column %s.%s %s%s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
-                      CASE WHEN a.attnotnull THEN ' not null' ELSE '' END)
+                      CASE WHEN a.attnotnull THEN ' not null' ELSE '' END || CASE WHEN a.atthasdef THEN ' default' ELSE '' END)
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
         UNION ALL
-        SELECT format('index %s on %s', c.relname, i.indrelid::regclass)
+        SELECT replace(pg_get_indexdef(c.oid), format(' ON %I.', current_schema()), ' ON ')
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid AND i.indisvalid
         WHERE c.relnamespace = current_schema()::regnamespace
         UNION ALL
-        SELECT format('constraint %s on %s', o.conname, c.relname)
+        -- A check may be written in other words in a database of the first generation; its name tells what it is.
+        SELECT format('constraint %s on %s%s', o.conname, c.relname, CASE o.contype
+                   WHEN 'c' THEN ''
+                   ELSE ' ' || replace(pg_get_constraintdef(o.oid), format('REFERENCES %I.', current_schema()), 'REFERENCES ') END)
         FROM pg_catalog.pg_class c
-        JOIN pg_catalog.pg_constraint o ON o.conrelid = c.oid AND o.contype IN ('c', 'f') AND o.convalidated
+        JOIN pg_catalog.pg_constraint o ON o.conrelid = c.oid AND o.contype IN ('c', 'f', 'p', 'u') AND o.convalidated
         WHERE c.relnamespace = current_schema()::regnamespace
         UNION ALL
         SELECT format('trigger %s on %s', t.tgname, c.relname)
@@ -30,7 +33,12 @@ SELECT version, dirty, ARRAY(
         WHERE c.relnamespace = current_schema()::regnamespace
     ) AS found (object)
 )::text[] AS objects
-FROM schema_migrations;
+FROM schema_migrations
+-- The one of this schema, not another that search_path finds as well.
+WHERE schema_migrations.tableoid IN (
+    SELECT c.oid FROM pg_catalog.pg_class c
+    WHERE c.relname = 'schema_migrations' AND c.relnamespace = current_schema()::regnamespace
+);
 
 -- The first generation's own record of its schema, 0 when it has none.
 -- name: SchemaVersion :one
@@ -40,7 +48,7 @@ SELECT coalesce(max(version), 0)::integer FROM schema_version;
 -- name: DatabaseHealth :one
 SELECT pg_database_size(current_database()) AS size_bytes,
        (SELECT count(*) FROM pg_catalog.pg_stat_activity
-        WHERE datname = current_database() AND backend_type = 'client backend') AS connection_count;
+        WHERE datname = current_database() AND usesysid IS NOT NULL) AS connection_count;
 
 -- Deletes one batch of expired memory; rows that another process is deleting are left to it.
 -- name: MemoryDeleteExpired :execrows

@@ -1,4 +1,5 @@
--- Adds a message to a session, with its audit row. The id is 0 when nothing was added: the session does not exist
+-- Adds a message to a session, with its audit row. Its time is that of the statement, not of the transaction: an answer is
+-- not before its question. The id is 0 when nothing was added: the session does not exist
 -- (session_found tells), or the parent is not in it.
 -- name: MessageAdd :one
 WITH session AS (
@@ -6,7 +7,7 @@ WITH session AS (
 ), message AS (
     INSERT INTO messages (session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id)
     SELECT session.id, @sender, @sender_type::text, @content, @visibility::text, @message_type::text,
-           sqlc.narg('metadata')::jsonb, coalesce(sqlc.narg('timestamp')::timestamptz, now()), sqlc.narg('parent_message_id')::bigint
+           sqlc.narg('metadata')::jsonb, coalesce(sqlc.narg('timestamp')::timestamptz, statement_timestamp()), sqlc.narg('parent_message_id')::bigint
     FROM session
     WHERE sqlc.narg('parent_message_id')::bigint IS NULL
        OR EXISTS (SELECT FROM messages p WHERE p.id = sqlc.narg('parent_message_id')::bigint AND p.session_id = session.id)
@@ -27,7 +28,7 @@ WITH session AS (
     SELECT s.id, nextval('messages_id_seq') AS message_id FROM sessions s WHERE s.id = @session_id
 ), claim AS (
     INSERT INTO message_keys (session_id, key, message_id, digest, timestamp)
-    SELECT session.id, @key, session.message_id, decode(@digest::text, 'hex'), coalesce(sqlc.narg('timestamp')::timestamptz, now())
+    SELECT session.id, @key, session.message_id, decode(@digest::text, 'hex'), coalesce(sqlc.narg('timestamp')::timestamptz, statement_timestamp())
     FROM session
     WHERE sqlc.narg('parent_message_id')::bigint IS NULL
        OR EXISTS (SELECT FROM messages p WHERE p.id = sqlc.narg('parent_message_id')::bigint AND p.session_id = session.id)
@@ -70,7 +71,7 @@ WITH session AS (
 ), message AS (
     INSERT INTO messages (session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id)
     SELECT session.id, input.sender, input.sender_type, input.content, input.visibility, input.message_type,
-           nullif(input.metadata, '')::jsonb, coalesce(nullif(input.timestamp, '0001-01-01 00:00:00+00'), now()), nullif(input.parent_message_id, 0)
+           nullif(input.metadata, '')::jsonb, coalesce(nullif(input.timestamp, '0001-01-01 00:00:00+00'), statement_timestamp()), nullif(input.parent_message_id, 0)
     FROM session, input
     WHERE NOT EXISTS (
         SELECT FROM input child
@@ -111,7 +112,7 @@ WITH session AS (
            unnest(@timestamps::timestamptz[]) AS timestamp,
            unnest(@parent_message_ids::bigint[]) AS parent_message_id
 ), accepted AS (
-    SELECT input.*, coalesce(nullif(input.timestamp, '0001-01-01 00:00:00+00'), now()) AS added_at
+    SELECT input.*, coalesce(nullif(input.timestamp, '0001-01-01 00:00:00+00'), statement_timestamp()) AS added_at
     FROM session, input
     WHERE NOT EXISTS (
         SELECT FROM input child

@@ -43,7 +43,7 @@ ORDER BY m.timestamp DESC, m.id DESC;
 -- name: SessionListActive :many
 WITH page AS (
     SELECT s.id, s.purpose, s.created_at, s.updated_at, s.created_by, s.metadata,
-           coalesce(latest.timestamp, s.created_at)::timestamptz AS last_activity
+           greatest(latest.timestamp, s.created_at)::timestamptz AS last_activity
     FROM sessions s
     LEFT JOIN LATERAL (
         SELECT m.timestamp
@@ -56,8 +56,8 @@ WITH page AS (
         LIMIT 1
     ) latest ON true
     WHERE s.is_active
-      AND (coalesce(latest.timestamp, s.created_at), s.id) < (@before_activity::timestamptz, @before_id::text)
-    ORDER BY coalesce(latest.timestamp, s.created_at) DESC, s.id DESC
+      AND (greatest(latest.timestamp, s.created_at), s.id) < (@before_activity::timestamptz, @before_id::text)
+    ORDER BY greatest(latest.timestamp, s.created_at) DESC, s.id DESC
     LIMIT @max_rows
 )
 SELECT page.*, counts.message_count, counts.participants
@@ -102,10 +102,10 @@ WITH session AS (
     SELECT s.id FROM sessions s WHERE s.id = @id
 ), merged AS (
     UPDATE sessions s
-    SET metadata = coalesce(s.metadata, '{}') || @patch::jsonb
+    SET metadata = coalesce(nullif(s.metadata, 'null'), '{}') || @patch::jsonb
     WHERE s.id = @id
-      AND length((coalesce(s.metadata, '{}') || @patch::jsonb)::text) <= @max_length::integer
-      AND (SELECT count(*) FROM jsonb_object_keys(coalesce(s.metadata, '{}') || @patch::jsonb)) <= @max_keys::integer
+      AND length((coalesce(nullif(s.metadata, 'null'), '{}') || @patch::jsonb)::text) <= @max_length::integer
+      AND (SELECT count(*) FROM jsonb_object_keys(coalesce(nullif(s.metadata, 'null'), '{}') || @patch::jsonb)) <= @max_keys::integer
     RETURNING s.metadata
 )
 SELECT (SELECT metadata FROM merged) AS metadata FROM session;

@@ -43,8 +43,9 @@ func InitializeDatabase(ctx context.Context) error {
 // ExecuteQuery runs a statement and returns its rows as maps from column name to value; no rows are an empty slice. Of
 // columns with the same name the last counts. Placeholders are ? or $1; ?? writes a literal ?.
 //
-// Values have the types that pgx gives: int64, string, bool, float64, time.Time in UTC, map[string]any for jsonb objects,
-// nil for NULL, and so on. A statement whose placeholders do not fit its parameters is a [*ValidationError].
+// Values have the types that pgx gives: int64 (int32, int16 for smaller columns), string, bool, float64, pgtype.Numeric,
+// time.Time in UTC, [16]byte for uuid, []byte for bytea, map[string]any for jsonb objects, whose numbers are float64 (select
+// metadata::text where that is not exact enough), and nil for NULL. A statement whose placeholders do not fit its parameters is a [*ValidationError].
 func ExecuteQuery(ctx context.Context, sql string, params ...any) ([]map[string]any, error) {
 	return execute(ctx, "execute query", sql, params, func(db gen.DBTX, sql string) ([]map[string]any, error) {
 		rows, err := db.Query(ctx, sql, params...)
@@ -151,7 +152,7 @@ func returningAll(sql string) string {
 }
 
 // GetSchemaVersion returns the highest version that schema_version records, which is the number of the last migration
-// plus two; 0 when it holds none or does not exist.
+// plus two; 0 when it holds none or does not exist. Inside of a transaction a table that does not exist is an error.
 func GetSchemaVersion(ctx context.Context) (int, error) {
 	m, err := GetManager(ctx)
 	if err != nil {

@@ -17,9 +17,10 @@ import (
 // InitializeDatabase creates the schema or brings it up to date, then checks that every table, column, index, trigger
 // and view is there. It may be called again, and by many processes at once: one migrates, the others wait for it. A
 // database of the first generation is adopted with its rows untouched. Where everything is up to date it costs one query, and
-// may be called inside of a transaction.
+// may be called inside of a transaction, though on a connection of its own.
 //
-// The error is a [*DatabaseConnectionError] or a [*DatabaseSchemaError], which names what is missing and the way out. A
+// The error is a [*DatabaseError], mostly of the kinds [*DatabaseConnectionError] or [*DatabaseSchemaError], which names what
+// is missing and the way out. A
 // database that a newer program has migrated is an error, unless [Config.AllowNewerSchema] is set and it holds all that
 // this one needs.
 func (m *Manager) InitializeDatabase(ctx context.Context) error {

@@ -40,6 +40,9 @@ var managers struct {
 	fallback *Manager
 }
 
+// closeGrace is what closing idle connections may take beyond the end of a context.
+const closeGrace = time.Second
+
 type contextKey int
 
 const (
@@ -128,9 +131,12 @@ func (m *Manager) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	if m.pool.Stat().AcquiredConns() == 0 { // idle connections are being closed, which the driver bounds
-		<-done
-		return nil
+	if m.pool.Stat().AcquiredConns() == 0 {
+		select {
+		case <-done:
+			return nil
+		case <-time.After(closeGrace): // a connection that is being made is left to itself
+		}
 	}
 	m.live.Lock()
 	for conn := range m.live.conns {
@@ -270,22 +276,26 @@ func (m *Manager) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 		return nil, ErrManagerClosed
 	}
 	if !errors.Is(bounded.Err(), context.DeadlineExceeded) { // another timeout, that of connecting, tells more by itself
-		return nil, &acquireError{err, err.Error()}
+		return nil, &acquireError{cause: err, text: err.Error(), hint: "check that the server runs and that host and port of DATABASE_URL are right"}
 	}
 	end := fmt.Sprintf("timed out after %v", timeout)
 	if ctx.Err() != nil {
 		end = "timed out at the deadline of the context"
 	}
 	if stat := m.pool.Stat(); stat.AcquiredConns() >= stat.MaxConns() {
-		return nil, &acquireError{err, fmt.Sprintf("%s: all %d connections are in use", end, stat.MaxConns())}
+		return nil, &acquireError{
+			cause: err, text: fmt.Sprintf("%s: all %d connections are in use", end, stat.MaxConns()),
+			hint: "use fewer connections at once, or raise POSTGRESQL_POOL_SIZE, DATABASE_MAX_CONNECTIONS or DATABASE_TIMEOUT",
+		}
 	}
-	return nil, &acquireError{err, end + ": the server did not answer"}
+	return nil, &acquireError{cause: err, text: end + ": the server did not answer", hint: "check that the server runs and answers at host and port of DATABASE_URL"}
 }
 
 // acquireError marks an error as one of getting a connection, whatever its cause.
 type acquireError struct {
 	cause error
 	text  string
+	hint  string // what to do
 }
 
 func (e *acquireError) Error() string { return "acquire connection: " + e.text }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/sharedcontext/sharedcontext/v2/gen"
@@ -31,11 +32,19 @@ func messagesOf[R messageRow](sessionID string, rows []R) []Message {
 		}
 		messages = append(messages, Message{
 			ID: row.ID, SessionID: sessionID, Sender: row.Sender, SenderType: row.SenderType, Content: row.Content,
-			Visibility: Visibility(row.Visibility), MessageType: MessageType(row.MessageType), Metadata: row.Metadata,
+			Visibility: Visibility(row.Visibility), MessageType: MessageType(row.MessageType), Metadata: objectOrNil(row.Metadata),
 			Timestamp: row.Timestamp, ParentMessageID: row.ParentMessageID,
 		})
 	}
 	return messages
+}
+
+// objectOrNil returns the metadata of a row. The first generation's driver wrote an absent one as a JSON null.
+func objectOrNil(metadata json.RawMessage) json.RawMessage {
+	if string(metadata) == "null" {
+		return nil
+	}
+	return metadata
 }
 
 // pageOf returns a page of at most limit messages from rows, of which one more was asked for; behind an empty page is the
@@ -69,7 +78,7 @@ type ListMessagesBySenderParams struct {
 // ListMessagesBySender returns a page of the messages that one agent has sent to a session, as far as reader may see
 // them, newest first. An unknown session is [ErrSessionNotFound].
 func (m *Manager) ListMessagesBySender(ctx context.Context, params ListMessagesBySenderParams) (MessagePage, error) {
-	limit, err := messageReadInput(params.SessionID, params.Reader, params.Limit, params.Before)
+	limit, err := messageReadInput(params.SessionID, &params.Reader, params.Limit, params.Before)
 	if err != nil {
 		return MessagePage{}, err
 	}
@@ -111,7 +120,7 @@ type ListMessagesByTimeParams struct {
 // ListMessagesByTime returns a page of the messages of a session in a range of time, as far as reader may see them,
 // oldest first. An unknown session is [ErrSessionNotFound].
 func (m *Manager) ListMessagesByTime(ctx context.Context, params ListMessagesByTimeParams) (MessagePage, error) {
-	limit, err := messageReadInput(params.SessionID, params.Reader, params.Limit, params.After)
+	limit, err := messageReadInput(params.SessionID, &params.Reader, params.Limit, params.After)
 	if err != nil {
 		return MessagePage{}, err
 	}
@@ -154,7 +163,7 @@ func (m *Manager) ListMessagesByTime(ctx context.Context, params ListMessagesByT
 // messages: the message at its root and all answers, direct or not. The way to them also leads over messages that reader
 // may not see. A message that is not in the session, or that reader may not see, is [ErrMessageNotFound].
 func (m *Manager) GetMessageThread(ctx context.Context, sessionID string, messageID int64, reader Reader) ([]Message, error) {
-	if _, err := messageReadInput(sessionID, reader, 0, nil); err != nil {
+	if _, err := messageReadInput(sessionID, &reader, 0, nil); err != nil {
 		return nil, err
 	}
 	if messageID < 1 {
@@ -188,7 +197,7 @@ type MessageCounts struct {
 // CountMessages counts the messages of a session that reader may see, in all, by visibility and by sender. An unknown
 // session is [ErrSessionNotFound].
 func (m *Manager) CountMessages(ctx context.Context, sessionID string, reader Reader) (MessageCounts, error) {
-	if _, err := messageReadInput(sessionID, reader, 0, nil); err != nil {
+	if _, err := messageReadInput(sessionID, &reader, 0, nil); err != nil {
 		return MessageCounts{}, err
 	}
 	sight := reader.see(nil)
@@ -213,7 +222,7 @@ func (m *Manager) CountMessages(ctx context.Context, sessionID string, reader Re
 }
 
 // messageReadInput checks what every read of messages takes, and returns the limit.
-func messageReadInput(sessionID string, reader Reader, limit int, cursor *MessageCursor) (int32, error) {
+func messageReadInput(sessionID string, reader *Reader, limit int, cursor *MessageCursor) (int32, error) {
 	if err := sessionIDInput(sessionID); err != nil {
 		return 0, err
 	}

@@ -89,7 +89,7 @@ func (n *NewMessage) clean(sessionID string) (Message, error) {
 		return Message{}, err
 	}
 	if message.Visibility == VisibilityAdminOnly && !n.Admin {
-		return Message{}, fmt.Errorf("add message: visibility admin_only: %w: the sender is not an admin", ErrPermission)
+		return Message{}, fmt.Errorf("visibility admin_only: %w: the sender is not an admin", ErrPermission)
 	}
 	messageType, err := messageTypeInput(string(n.MessageType))
 	if err != nil {
@@ -105,8 +105,8 @@ func (n *NewMessage) clean(sessionID string) (Message, error) {
 	return message, nil
 }
 
-// AddMessage adds a message to a session and returns it as stored, with its id and time; its audit row message_added is
-// written with it. An unknown session is [ErrSessionNotFound], a parent that is not in the session is
+// AddMessage adds a message to a session and returns it as stored, with its id and time; its metadata is the one given,
+// which the database keeps by value. The audit row message_added is written with it. An unknown session is [ErrSessionNotFound], a parent that is not in the session is
 // [ErrMessageNotFound], admin_only without Admin is [ErrPermission].
 func (m *Manager) AddMessage(ctx context.Context, sessionID string, message NewMessage) (Message, error) {
 	const operation = "add message"
@@ -115,7 +115,7 @@ func (m *Manager) AddMessage(ctx context.Context, sessionID string, message NewM
 	}
 	added, err := message.clean(sessionID)
 	if err != nil {
-		return Message{}, err
+		return Message{}, operationError(operation, err)
 	}
 	timestamp, err := timestampInput("timestamp", message.Timestamp)
 	if err != nil {
@@ -174,7 +174,7 @@ func (m *Manager) AddMessages(ctx context.Context, sessionID string, messages []
 			_, err = timestampInput("timestamp", messages[i].Timestamp)
 		}
 		if err != nil {
-			return nil, atIndex(i, err)
+			return nil, operationError(operation, atIndex(i, err))
 		}
 		appendToBatch(&batch, &added[i], messages[i].Timestamp)
 	}
@@ -261,14 +261,18 @@ type MessagePage struct {
 	TotalCount int64 `json:"total_count"`
 	// HasMore says whether messages follow this page.
 	HasMore bool `json:"has_more"`
-	// Next is the place behind this page, for After. It is valid for an empty page too, so that a reader can poll with it.
+	// Next is the place behind this page, for After or Before. For an empty page it is where the page started, so that a
+	// reader can ask again; an empty page by offset does not know that and has the zero cursor.
+	//
+	// Whoever polls must know that a message takes its place when its statement runs but is seen when its transaction
+	// commits: one added by a slow transaction can come to stand before a cursor that is already behind it.
 	Next MessageCursor `json:"next"`
 }
 
 // GetMessages returns a page of the messages of a session that a reader may see, oldest first. An unknown session is
 // [ErrSessionNotFound], an unknown visibility is a [*ValidationError], and one that the reader may not see gives nothing.
 func (m *Manager) GetMessages(ctx context.Context, params GetMessagesParams) (MessagePage, error) {
-	limit, err := messageReadInput(params.SessionID, params.Reader, params.Limit, params.After)
+	limit, err := messageReadInput(params.SessionID, &params.Reader, params.Limit, params.After)
 	if err != nil {
 		return MessagePage{}, err
 	}
@@ -308,7 +312,7 @@ func (m *Manager) messagePage(ctx context.Context, params GetMessagesParams, sig
 		}
 		page.Messages = append(page.Messages, Message{
 			ID: row.ID, SessionID: params.SessionID, Sender: row.Sender, SenderType: row.SenderType, Content: row.Content,
-			Visibility: Visibility(row.Visibility), MessageType: MessageType(row.MessageType), Metadata: row.Metadata,
+			Visibility: Visibility(row.Visibility), MessageType: MessageType(row.MessageType), Metadata: objectOrNil(row.Metadata),
 			Timestamp: row.Timestamp, ParentMessageID: row.ParentMessageID,
 		})
 	}

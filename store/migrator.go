@@ -81,7 +81,7 @@ func OpenMigrator(ctx context.Context, config Config) (*Migrator, error) {
 func (m *Migrator) open(ctx context.Context) error {
 	var err error
 	if m.lock, err = m.db.Conn(ctx); err != nil {
-		return &acquireError{err, err.Error()}
+		return &acquireError{cause: err, text: err.Error(), hint: "check that the server runs and that host and port of the URL are right"}
 	}
 	if err := m.waitForLock(ctx); err != nil {
 		return err
@@ -221,8 +221,8 @@ func (m *Migrator) Up(ctx context.Context) error {
 	return m.To(ctx, status.Latest)
 }
 
-// To migrates up or down to a version; 0 drops the whole schema with all rows. When ctx ends, it stops after the migration
-// that runs; an index that is being built or dropped is left for the next time.
+// To migrates up or down to a version; 0 drops the whole schema with all rows. When ctx ends, the migration that runs is
+// cancelled and taken back; an index that is being built or dropped is left for the next time.
 func (m *Migrator) To(ctx context.Context, version uint) error {
 	operation := fmt.Sprintf("migrate to version %d", version)
 	if version > schema.Latest() {
@@ -268,15 +268,18 @@ func (m *Migrator) step(ctx context.Context, from, step int) error {
 	if err != nil {
 		return err
 	}
-	if !isConcurrent(text) {
-		return withoutFile(m.migrate.Steps(step))
+	if isConcurrent(text) {
+		err = m.dropUnfinished(ctx, text)
 	}
-	err = m.dropUnfinished(ctx, text)
 	if err == nil {
 		err = m.cancellable(ctx, text, func() error { return withoutFile(m.migrate.Steps(step)) })
 	}
 	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("waiting for other transactions to end: %w (%w)", ctx.Err(), err)
+		doing := "cancelled"
+		if isConcurrent(text) {
+			doing = "waiting for other transactions to end"
+		}
+		return fmt.Errorf("%s: %w (%w)", doing, ctx.Err(), err)
 	}
 	return err
 }
@@ -303,7 +306,8 @@ func (m *Migrator) dropUnfinished(ctx context.Context, text string) error {
 
 // cancellable runs a function that sends a statement without ctx, and has the server cancel the statement when ctx ends:
 // an index that is built or dropped concurrently waits for the end of all transactions that may use it, however long they
-// stay idle. golang-migrate knows no context, and the driver would go on while the statement still runs.
+// stay idle. golang-migrate knows no context, and the driver would go on while the statement still runs. The server shows
+// the beginning of a long statement only.
 func (m *Migrator) cancellable(ctx context.Context, statement string, run func() error) error {
 	finished := make(chan struct{})
 	var watch sync.WaitGroup
@@ -315,7 +319,7 @@ func (m *Migrator) cancellable(ctx context.Context, statement string, run func()
 		}
 		for {
 			_, _ = m.lock.ExecContext(context.WithoutCancel(ctx), `SELECT pg_cancel_backend(pid) FROM pg_stat_activity
-				WHERE datname = current_database() AND state = 'active' AND query = $1`, statement)
+				WHERE datname = current_database() AND state = 'active' AND length(query) > 20 AND starts_with($1, query)`, statement)
 			select {
 			case <-finished:
 				return

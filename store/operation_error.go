@@ -52,11 +52,11 @@ func serverError(operation string, err error, pgErr *pgconn.PgError) error {
 	failure := DatabaseError{Op: operation, Err: err}
 	switch pgErr.Code {
 	case "23503": // foreign_key_violation: the row was deleted between the existence check and the write
-		switch {
-		case strings.Contains(pgErr.ConstraintName, "session_id"):
-			return fmt.Errorf("%s: %w", operation, ErrSessionNotFound)
-		case strings.Contains(pgErr.ConstraintName, "parent_message_id"):
-			return fmt.Errorf("%s: parent: %w", operation, ErrMessageNotFound)
+		switch pgErr.ConstraintName {
+		case "messages_session_id_fkey", "message_keys_session_id_fkey", "agent_memory_session_id_fkey", "audit_log_session_id_fkey":
+			failure.Err = fmt.Errorf("%w: %w", ErrSessionNotFound, err)
+		case "messages_parent_message_id_fkey":
+			failure.Err = fmt.Errorf("parent: %w: %w", ErrMessageNotFound, err)
 		}
 	case "28P01", "28000": // invalid_password, invalid_authorization_specification
 		failure.Hint = "check user and password of DATABASE_URL, and pg_hba.conf of the server"
@@ -103,13 +103,9 @@ func isConnectionFailure(err error) bool {
 }
 
 func connectionHint(err error) string {
-	var connect *pgconn.ConnectError
-	switch {
-	case errors.As(err, &connect):
-		return "check that the server runs and that host and port of DATABASE_URL are right"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "use fewer connections at once, or raise POSTGRESQL_POOL_SIZE, DATABASE_MAX_CONNECTIONS or DATABASE_TIMEOUT"
-	default:
-		return "the connection was lost; the next call takes another one"
+	var acquire *acquireError
+	if errors.As(err, &acquire) {
+		return acquire.hint
 	}
+	return "the connection was lost; the next call takes another one"
 }

@@ -58,6 +58,11 @@ func (m *Manager) CreateSession(ctx context.Context, params CreateSessionParams)
 	if err != nil {
 		return Session{}, err
 	}
+	if params.Now != nil {
+		if _, err := timestampInput("now", *params.Now); err != nil {
+			return Session{}, err
+		}
+	}
 	id := newSessionID()
 	created, err := query(ctx, m, "create session", func(db gen.DBTX) (time.Time, error) {
 		return queries.SessionCreate(ctx, db, gen.SessionCreateParams{
@@ -111,6 +116,7 @@ func (m *Manager) GetSession(ctx context.Context, sessionID string, reader Reade
 		return SessionDetail{}, operationError(operation, ErrSessionNotFound)
 	}
 	detail := SessionDetail{Session: Session(rows[0].Session), Messages: make([]Message, 0, len(rows))}
+	detail.Metadata = objectOrNil(detail.Metadata)
 	for i := range rows {
 		row := &rows[i]
 		if row.MessageID == 0 { // the session has no message to show
@@ -118,7 +124,7 @@ func (m *Manager) GetSession(ctx context.Context, sessionID string, reader Reade
 		}
 		detail.Messages = append(detail.Messages, Message{
 			ID: row.MessageID, SessionID: sessionID, Sender: row.Sender, SenderType: row.SenderType, Content: row.Content,
-			Visibility: Visibility(row.Visibility), MessageType: MessageType(row.MessageType), Metadata: row.MessageMetadata,
+			Visibility: Visibility(row.Visibility), MessageType: MessageType(row.MessageType), Metadata: objectOrNil(row.MessageMetadata),
 			Timestamp: row.Timestamp, ParentMessageID: row.ParentMessageID,
 		})
 	}
@@ -157,7 +163,8 @@ type SessionPage struct {
 }
 
 // ListActiveSessions returns the active sessions, the one with the latest visible message first. A session that sees a
-// message between two pages moves to the front: it may then be missing from the later page, never be in it twice.
+// message between two pages moves to the front: it may then be missing from the later page, never be in it twice. Each call
+// looks at the latest message of every active session: deactivate sessions that are over.
 func (m *Manager) ListActiveSessions(ctx context.Context, params ListActiveSessionsParams) (SessionPage, error) {
 	if err := params.Reader.validate(); err != nil {
 		return SessionPage{}, err
@@ -169,6 +176,12 @@ func (m *Manager) ListActiveSessions(ctx context.Context, params ListActiveSessi
 	after := SessionCursor{LastActivity: endOfTime}
 	if params.After != nil {
 		after = *params.After
+		if err := sessionIDInput(after.ID); err != nil {
+			return SessionPage{}, err
+		}
+		if _, err := timestampInput("cursor", after.LastActivity); err != nil {
+			return SessionPage{}, err
+		}
 	}
 	sight := params.Reader.see(nil)
 	rows, err := query(ctx, m, "list active sessions", func(db gen.DBTX) ([]gen.SessionListActiveRow, error) {
@@ -190,7 +203,7 @@ func (m *Manager) ListActiveSessions(ctx context.Context, params ListActiveSessi
 		page.Sessions[i] = ActiveSession{
 			Session: Session{
 				ID: row.ID, Purpose: row.Purpose, CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt, IsActive: true,
-				CreatedBy: row.CreatedBy, Metadata: row.Metadata,
+				CreatedBy: row.CreatedBy, Metadata: objectOrNil(row.Metadata),
 			},
 			MessageCount: row.MessageCount, Participants: row.Participants, LastActivity: row.LastActivity,
 		}

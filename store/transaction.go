@@ -182,10 +182,10 @@ func (m *Manager) runTx(ctx context.Context, tx pgx.Tx, fn func(ctx context.Cont
 	if err := t.finish(); err != nil {
 		return operationError("commit", err)
 	}
+	if tx.Conn().PgConn().TxStatus() == 'E' { // the server would refuse to release a savepoint, and pgx then gives it up
+		return operationError("commit", fmt.Errorf("%w: a statement in it had failed", pgx.ErrTxCommitRollback))
+	}
 	if err := tx.Commit(ctx); err != nil {
-		if errors.Is(err, pgx.ErrTxCommitRollback) {
-			err = fmt.Errorf("%w: a statement in it had failed", err)
-		}
 		return operationError("commit", err)
 	}
 	committed = true

@@ -33,11 +33,13 @@ type Reader struct {
 	Admin bool
 }
 
-func (r Reader) validate() error {
+// validate checks a reader, and cleans its type as the types of senders are cleaned.
+func (r *Reader) validate() error {
 	if err := agentIDInput("agent_id", r.AgentID); err != nil {
 		return err
 	}
-	_, err := optionalTextInput("agent_type", r.AgentType, MaxSenderTypeLength)
+	var err error
+	r.AgentType, err = optionalTextInput("agent_type", r.AgentType, MaxSenderTypeLength)
 	return err
 }
 

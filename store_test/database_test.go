@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sharedcontext/sharedcontext/v2/schema"
 	"github.com/sharedcontext/sharedcontext/v2/store"
@@ -272,5 +273,24 @@ func TestHealthCheckFindsProblems(t *testing.T) {
 	cancel()
 	if status := store.HealthCheck(cancelled); status.Healthy() || !strings.Contains(status.Error, "cancel") {
 		t.Errorf("health with an ended context: %+v", status)
+	}
+}
+
+// A foreign key of a service's own is none of the store's, however it is named.
+func TestForeignKeyOfAService(t *testing.T) {
+	t.Parallel()
+	ctx, _ := setup(t)
+	for _, sql := range []string{
+		"CREATE TABLE login (id integer PRIMARY KEY)", "CREATE TABLE cart (session_id integer REFERENCES login (id))",
+		"INSERT INTO login VALUES (1)", "INSERT INTO cart VALUES (1)",
+	} {
+		if _, err := store.ExecuteUpdate(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := store.ExecuteUpdate(ctx, "DELETE FROM login")
+	var pgErr *pgconn.PgError
+	if errors.Is(err, store.ErrSessionNotFound) || !errors.As(err, &pgErr) || !errors.As(err, new(*store.DatabaseError)) {
+		t.Errorf("a foreign key violation gives %v", err)
 	}
 }

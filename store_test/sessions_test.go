@@ -223,6 +223,12 @@ func TestListActiveSessions(t *testing.T) {
 	wantInvalid(t, err, "limit")
 	_, err = m.ListActiveSessions(ctx, store.ListActiveSessionsParams{})
 	wantInvalid(t, err, "agent_id")
+	_, err = m.ListActiveSessions(ctx, store.ListActiveSessionsParams{Reader: alice, After: &store.SessionCursor{ID: "\x00"}})
+	wantInvalid(t, err, "session_id")
+	_, err = m.ListActiveSessions(ctx, store.ListActiveSessionsParams{
+		Reader: alice, After: &store.SessionCursor{ID: busy.ID, LastActivity: time.Date(300000, 1, 1, 0, 0, 0, 0, time.UTC)},
+	})
+	wantInvalid(t, err, "cursor")
 }
 
 // Sessions of the same instant have an order too, so that no page misses or repeats one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -373,4 +374,29 @@ func TestCommitAfterAStatementFailed(t *testing.T) {
 		t.Errorf("the error is %q, want %q", err, want)
 	}
 	wantRecords(ctx, t)
+}
+
+// A nested transaction whose failed statement was ignored fails, and leaves the outer one usable.
+func TestNestedTransactionIgnoresItsFailure(t *testing.T) {
+	t.Parallel()
+	ctx, f := setup(t)
+	err := f.InTx(ctx, func(ctx context.Context) error {
+		nested := f.InTx(ctx, func(ctx context.Context) error {
+			if _, err := store.ExecuteQuery(ctx, "SELECT 1/0"); err == nil {
+				t.Error("a division by zero succeeds")
+			}
+			return nil
+		})
+		if nested == nil || !strings.Contains(nested.Error(), "a statement in it had failed") {
+			t.Errorf("the nested transaction gives %v", nested)
+		}
+		_, err := f.AddMessage(ctx, f.session.ID, store.NewMessage{Sender: "alice", Content: "after"})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := count(ctx, t, "SELECT count(*) FROM messages"); n != 1 {
+		t.Errorf("%d messages, want 1", n)
+	}
 }

@@ -36,6 +36,10 @@ const (
 type server struct {
 	url func(database string) string
 
+	// maintenance is the address of the database from which others are made, and scope a short name for it. Advisory
+	// locks belong to one database, so that what they protect must be told apart by it.
+	maintenance, scope string
+
 	// tag is in the name of each database of this process. The connection holds the advisory lock of the tag for as long
 	// as the process lives, which tells its databases from those that a killed process has left.
 	tag string
@@ -73,18 +77,35 @@ var connected = sync.OnceValues(func() (*server, error) {
 		}
 	}
 
-	var err error
-	if s.conn, err = pgx.Connect(ctx, maintenance); err != nil {
-		return nil, fmt.Errorf("%s: %w", source, err)
-	}
 	var random [4]byte
 	_, _ = rand.Read(random[:]) // never fails, by its documentation
 	s.tag = hex.EncodeToString(random[:])
-	if _, err := s.conn.Exec(ctx, "SELECT pg_advisory_lock($1)", tagLock(s.tag)); err != nil {
-		return nil, err
+	s.maintenance = maintenance
+	if err := s.connect(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", source, err)
 	}
 	return s, s.dropAbandoned(ctx)
 })
+
+// connect makes the connection, and claims the tag with it. Later calls do so again where the connection was lost.
+func (s *server) connect(ctx context.Context) error {
+	if s.conn != nil && !s.conn.IsClosed() {
+		return nil
+	}
+	conn, err := pgx.Connect(ctx, s.maintenance)
+	if err != nil {
+		return err
+	}
+	s.conn = conn
+	var database string
+	if err := conn.QueryRow(ctx, "SELECT current_database()").Scan(&database); err != nil {
+		return err
+	}
+	scope := sha256.Sum256([]byte(database))
+	s.scope = hex.EncodeToString(scope[:4])
+	_, err = conn.Exec(ctx, "SELECT pg_advisory_lock($1)", tagLock(s.tag))
+	return err
+}
 
 // tagLock returns the advisory lock of a tag.
 func tagLock(tag string) int64 {
@@ -94,7 +115,8 @@ func tagLock(tag string) int64 {
 
 // dropAbandoned drops the databases of processes that did not live to drop them.
 func (s *server) dropAbandoned(ctx context.Context) error {
-	rows, err := s.conn.Query(ctx, `SELECT datname, split_part(datname, '_', 2) FROM pg_database WHERE datname ~ '^storetest_[0-9a-f]{8}_[0-9]+$'`)
+	rows, err := s.conn.Query(ctx, `SELECT datname, split_part(datname, '_', 3) FROM pg_database
+		WHERE datname ~ ('^storetest_' || $1 || '_[0-9a-f]{8}_[0-9]+$')`, s.scope)
 	if err != nil {
 		return err
 	}
@@ -134,6 +156,9 @@ func (s *server) dropAbandoned(ctx context.Context) error {
 func (s *server) createEmpty(ctx context.Context) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.connect(ctx); err != nil {
+		return "", err
+	}
 	return s.create(ctx, "template0")
 }
 
@@ -141,6 +166,9 @@ func (s *server) createEmpty(ctx context.Context) (string, error) {
 func (s *server) createMigrated(ctx context.Context) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.connect(ctx); err != nil {
+		return "", err
+	}
 	if s.template == "" {
 		if err := s.makeTemplate(ctx); err != nil {
 			return "", fmt.Errorf("make the template: %w", err)
@@ -152,7 +180,7 @@ func (s *server) createMigrated(ctx context.Context) (string, error) {
 // create is called with mu held.
 func (s *server) create(ctx context.Context, template string) (string, error) {
 	s.created++
-	name := fmt.Sprintf("storetest_%s_%d", s.tag, s.created)
+	name := fmt.Sprintf("storetest_%s_%s_%d", s.scope, s.tag, s.created)
 	_, err := s.conn.Exec(ctx, "CREATE DATABASE "+quote(name)+" TEMPLATE "+quote(template))
 	return name, err
 }
@@ -160,6 +188,9 @@ func (s *server) create(ctx context.Context, template string) (string, error) {
 func (s *server) drop(ctx context.Context, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
 	return s.dropDatabase(ctx, name)
 }
 
@@ -200,7 +231,10 @@ func (s *server) makeTemplate(ctx context.Context) error {
 			return errors.Join(err, s.dropDatabase(context.WithoutCancel(ctx), name))
 		}
 		_, err = s.conn.Exec(ctx, "ALTER DATABASE "+quote(name)+" RENAME TO "+quote(template))
-		if err != nil && !hasCode(err, duplicateDatabase) {
+		if hasCode(err, duplicateDatabase) { // a process with another maintenance database was faster
+			err = s.dropDatabase(ctx, name)
+		}
+		if err != nil {
 			return err
 		}
 	}

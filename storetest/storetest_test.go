@@ -238,8 +238,8 @@ func TestDatabasesOfKilledProcess(t *testing.T) {
 	abandoned, used := killed.databases(t), living.databases(t)
 	killed.kill()
 	// The server notices a while later that the process is gone, and releases what tells its databases from others.
-	tag := strings.Split(abandoned[0], "_")[1]
-	for ask[bool](ctx, t, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname LIKE ?)", "storetest_"+tag+"%") {
+	process := strings.Join(strings.Split(abandoned[0], "_")[:3], "_")
+	for ask[bool](ctx, t, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname LIKE ?)", process+"%") {
 		continue
 	}
 	for _, name := range abandoned {
@@ -307,7 +307,7 @@ func TestServerOfTheEnvironment(t *testing.T) {
 	if text, err := c.exit(); err != nil {
 		t.Errorf("%v\n%s", err, text)
 	}
-	if n := ask[int64](there, t, "SELECT count(*) FROM pg_database WHERE datname ~ '^storetest_[0-9a-f]{8}_'"); n != 0 {
+	if n := ask[int64](there, t, "SELECT count(*) FROM pg_database WHERE datname ~ '^storetest_[0-9a-f]{8}_[0-9a-f]{8}_'"); n != 0 {
 		t.Errorf("%d databases are left", n)
 	}
 }
