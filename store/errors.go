@@ -12,6 +12,8 @@ var (
 	ErrSessionNotFound = errors.New("session not found")
 	// ErrMessageNotFound says that no message has this id in this session, or that the reader may not see it.
 	ErrMessageNotFound = errors.New("message not found")
+	// ErrTokenInvalid says that a token cannot be used, and never why.
+	ErrTokenInvalid = errors.New("token is invalid")
 	// ErrPermission says that the agent may not do this, for instance write an admin_only message without being an admin.
 	ErrPermission = errors.New("permission denied")
 )

@@ -20,6 +20,7 @@ import (
 // it at the end.
 type Manager struct {
 	config *Config // a pointer, as fmt would print the password in a copy
+	keys   *keyring
 	pool   *pgxpool.Pool
 	closed atomic.Bool
 
@@ -76,7 +77,7 @@ func open(ctx context.Context, config Config) (*Manager, error) {
 			poolConfig.ConnConfig.Tracer = multitracer.New(config.Tracer, log)
 		}
 	}
-	m := &Manager{config: &config}
+	m := &Manager{config: &config, keys: newKeyring(config.EncryptionKeys)}
 	m.live.conns = make(map[*pgx.Conn]struct{})
 	prepare := poolConfig.AfterConnect
 	poolConfig.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
