@@ -234,6 +234,17 @@ func (m *Manager) Stats() Stats {
 	}
 }
 
+// Format implements [fmt.Formatter]: a manager is its URL without the password. A verb that does not suit a pointer would
+// otherwise show what is behind it, the keys included.
+func (m *Manager) Format(f fmt.State, verb rune) {
+	if m == nil {
+		formatRedacted(f, verb, "<nil>", "(*store.Manager)(nil)")
+		return
+	}
+	text := "{url=" + m.config.redactedURL() + "}"
+	formatRedacted(f, verb, text, "store.Manager"+text)
+}
+
 // query is the way of every operation to the database: it runs fn with the connection that ctx owns (the one of its
 // transaction, else one from the pool for this call) and turns what goes wrong into a store error that names operation.
 func query[T any](ctx context.Context, m *Manager, operation string, fn func(db gen.DBTX) (T, error)) (T, error) {

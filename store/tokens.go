@@ -77,6 +77,12 @@ type CreateTokenParams struct {
 	Now *time.Time
 }
 
+// Format implements [fmt.Formatter]: fmt skips the methods of a field when a verb does not suit a pointer to its struct.
+func (p CreateTokenParams) Format(f fmt.State, verb rune) {
+	text := fmt.Sprintf("{agent_id=%s jwt=%v ttl=%v now=%v}", p.AgentID, p.JWT, p.TTL, p.Now)
+	formatRedacted(f, verb, text, "store.CreateTokenParams"+text)
+}
+
 // CreateToken keeps a JWT encrypted with the newest key and returns the token that stands for it, with a new random id. Its
 // audit row token_created is written with it, whose resource is the [TokenReference].
 //
@@ -120,6 +126,12 @@ type ResolvedToken struct {
 	JWT       Secret    `json:"jwt"` // JSON shows "***", like all that prints it
 	AgentID   string    `json:"agent_id"`
 	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// Format implements [fmt.Formatter]: fmt skips the methods of a field when a verb does not suit a pointer to its struct.
+func (t ResolvedToken) Format(f fmt.State, verb rune) {
+	text := fmt.Sprintf("{jwt=%v agent_id=%s expires_at=%s}", t.JWT, t.AgentID, t.ExpiresAt.Format(time.RFC3339))
+	formatRedacted(f, verb, text, "store.ResolvedToken"+text)
 }
 
 // ResolveToken returns what a token stands for. A token that is unknown, malformed, expired, damaged or encrypted with a
