@@ -102,7 +102,7 @@ func TestKeyring(t *testing.T) {
 			t.Errorf("%s: %q, %v", test.name, message, ok)
 		}
 	}
-	if string(after.encrypt("message")) == string(after.encrypt("message")) {
+	if first, second := after.encrypt("message"), after.encrypt("message"); string(first) == string(second) {
 		t.Error("two encryptions of one message are the same")
 	}
 }
