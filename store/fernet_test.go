@@ -1,6 +1,8 @@
 package store
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"encoding/hex"
 	"os"
 	"strconv"
@@ -164,4 +166,36 @@ func FuzzDecryptToken(f *testing.F) {
 			t.Errorf("(-encrypted +decrypted):\n%s", diff)
 		}
 	})
+}
+
+// A right signature is not enough: what is behind it must have the form of Fernet too.
+func TestFernetSigned(t *testing.T) {
+	t.Parallel()
+	ring := newKeyring([]Secret{specKey})
+	signed := func(version byte, text ...byte) []byte {
+		raw := make([]byte, fernetBody, fernetBody+len(text)+fernetMACLen)
+		raw[0] = version
+		raw = append(raw, text...)
+		if len(text)%aes.BlockSize == 0 {
+			cipher.NewCBCEncrypter(ring.keys[0].block, raw[fernetIV:fernetBody]).CryptBlocks(raw[fernetBody:], raw[fernetBody:])
+		}
+		return fernetEncoding.AppendEncode(nil, ring.keys[0].mac(raw, raw))
+	}
+	block := func(last ...byte) []byte { return append(make([]byte, aes.BlockSize-len(last)), last...) }
+	if message, ok := ring.decrypt(signed(fernetVersion, block(3, 3, 3)...)); !ok || message != string(make([]byte, 13)) {
+		t.Errorf("what the test makes is not accepted: %q, %v", message, ok)
+	}
+	for name, blob := range map[string][]byte{
+		"another version":      signed(0x81, block(3, 3, 3)...),
+		"no text":              signed(fernetVersion),
+		"half a block":         signed(fernetVersion, 8, 8, 8, 8, 8, 8, 8, 8),
+		"padding of 0":         signed(fernetVersion, block(0)...),
+		"padding of 17":        signed(fernetVersion, block(17)...),
+		"uneven padding":       signed(fernetVersion, block(3, 2, 3)...),
+		"padding of one block": signed(fernetVersion, block(15, 16)...),
+	} {
+		if message, ok := ring.decrypt(blob); ok {
+			t.Errorf("%s: decrypted to %q", name, message)
+		}
+	}
 }
