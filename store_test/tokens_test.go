@@ -196,6 +196,10 @@ func wantTokenInvalid(tb testing.TB, operation, kind string, err error) {
 	if want := operation + ": token is invalid"; err.Error() != want || errors.Unwrap(err) != store.ErrTokenInvalid || errors.Is(err, pgx.ErrNoRows) {
 		tb.Errorf("%s, %s: got %#v, want %q and nothing more", operation, kind, err, want)
 	}
+	var database *store.DatabaseError
+	if errors.As(err, &database) {
+		tb.Errorf("%s, %s: a DatabaseError, as if the database had failed", operation, kind)
+	}
 	if verbose, plain := fmt.Sprintf("%+v", err), err.Error(); verbose != plain {
 		tb.Errorf("%s, %s: %%+v tells more: %s", operation, kind, verbose)
 	}
