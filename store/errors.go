@@ -14,6 +14,8 @@ var (
 	ErrMessageNotFound = errors.New("message not found")
 	// ErrIdempotencyConflict says that an idempotency key was used before in this session for another message.
 	ErrIdempotencyConflict = errors.New("idempotency key was used for another message")
+	// ErrTokenInvalid says that a token cannot be used, and never why.
+	ErrTokenInvalid = errors.New("token is invalid")
 	// ErrPermission says that the agent may not do this, for instance write an admin_only message without being an admin.
 	ErrPermission = errors.New("permission denied")
 )

@@ -20,6 +20,7 @@ import (
 // it at the end.
 type Manager struct {
 	config *Config // a pointer, as fmt would print the password in a copy
+	keys   *keyring
 	pool   *pgxpool.Pool
 	closed atomic.Bool
 
@@ -79,7 +80,7 @@ func open(ctx context.Context, config Config) (*Manager, error) {
 			poolConfig.ConnConfig.Tracer = multitracer.New(config.Tracer, log)
 		}
 	}
-	m := &Manager{config: &config}
+	m := &Manager{config: &config, keys: newKeyring(config.EncryptionKeys)}
 	m.live.conns = make(map[*pgx.Conn]struct{})
 	prepare := poolConfig.AfterConnect
 	poolConfig.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
@@ -237,6 +238,17 @@ func (m *Manager) Stats() Stats {
 		Canceled:        stat.CanceledAcquireCount(),
 		URL:             m.config.redactedURL(),
 	}
+}
+
+// Format implements [fmt.Formatter]: a manager is its URL without the password. A verb that does not suit a pointer would
+// otherwise show what is behind it, the keys included.
+func (m *Manager) Format(f fmt.State, verb rune) {
+	if m == nil {
+		formatRedacted(f, verb, "<nil>", "(*store.Manager)(nil)")
+		return
+	}
+	text := "{url=" + m.config.redactedURL() + "}"
+	formatRedacted(f, verb, text, "store.Manager"+text)
 }
 
 // query is the way of every operation to the database: it runs fn with the connection that ctx owns (the one of its

@@ -13,7 +13,15 @@ import (
 
 // domainErrors pass through with the operation's name before them: they say something about the data, not the database.
 var domainErrors = []error{
-	ErrSessionNotFound, ErrMessageNotFound, ErrIdempotencyConflict, ErrPermission, ErrNoManager, ErrManagerClosed, ErrTxFinished, ErrTxBusy,
+	ErrSessionNotFound,
+	ErrMessageNotFound,
+	ErrIdempotencyConflict,
+	ErrPermission,
+	ErrNoManager,
+	ErrManagerClosed,
+	ErrTxFinished,
+	ErrTxBusy,
+	ErrTokenInvalid,
 }
 
 // operationError is the one place where an error of the driver becomes one of the store. An error that is one already

@@ -20,7 +20,7 @@ func TestExecModes(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
-			config := storetest.Config(t)
+			config := tokenConfig(t, tokenKey)
 			config.ExecMode = mode
 			ctx, m := storetest.Open(t, config)
 			now := time.Date(2025, 6, 1, 12, 0, 0, 1000, time.UTC)
@@ -82,6 +82,22 @@ func TestExecModes(t *testing.T) {
 			want := []map[string]any{{"text": "it's", "number": int64(1) << 40, "time": now, "json": map[string]any{"a": 1.0}}}
 			if diff := cmp.Diff(want, rows); diff != "" {
 				t.Errorf("execute query (-want +got):\n%s", diff)
+			}
+			token, err := m.CreateToken(ctx, store.CreateTokenParams{AgentID: "alice", JWT: `it's \ "$1" ?`, Now: ptr(time.Now())})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if token, err = m.RefreshToken(ctx, token.ID); err != nil {
+				t.Fatal(err)
+			}
+			if resolved, err := m.ResolveToken(ctx, token.ID); err != nil || resolved.JWT != `it's \ "$1" ?` {
+				t.Errorf("token: %v, %v", resolved, err)
+			}
+			if agent, err := m.RecoverToken(ctx, token.ID); err != nil || agent != "alice" {
+				t.Errorf("agent of the token: %q, %v", agent, err)
+			}
+			if _, err := m.CleanupExpiredTokens(ctx); err != nil {
+				t.Error(err)
 			}
 			if err := m.DeactivateSession(ctx, session.ID, "alice"); err != nil {
 				t.Error(err)

@@ -96,7 +96,9 @@ func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	wire, config := newWire(t)
 	config.MaxConnections = 1
+	config.EncryptionKeys = []store.Secret{tokenKey}
 	ctx, m := storetest.Open(t, config)
+	token := newToken(ctx, t, m)
 	session := newSession(ctx, t, m)
 	parent, err := m.AddMessage(ctx, session.ID, store.NewMessage{Sender: "alice", Content: "parent"})
 	if err != nil {
@@ -166,6 +168,26 @@ func TestRoundTrips(t *testing.T) {
 			_, err := m.MergeSessionMetadata(ctx, session.ID, map[string]any{"participant_count": 2})
 			return err
 		}},
+		{"create token", func() error {
+			_, err := m.CreateToken(ctx, store.CreateTokenParams{AgentID: "alice", JWT: testJWT})
+			return err
+		}},
+		{"resolve token", func() error { _, err := m.ResolveToken(ctx, token.ID); return err }},
+		{"resolve unknown token", func() error {
+			_, err := m.ResolveToken(ctx, unknownToken)
+			return ignore(err, store.ErrTokenInvalid)
+		}},
+		{"refresh token", func() (err error) { token, err = m.RefreshToken(ctx, token.ID); return err }},
+		{"refresh unknown token", func() error {
+			_, err := m.RefreshToken(ctx, unknownToken)
+			return ignore(err, store.ErrTokenInvalid)
+		}},
+		{"recover token", func() error { _, err := m.RecoverToken(ctx, token.ID); return err }},
+		{"recover unknown token", func() error {
+			_, err := m.RecoverToken(ctx, unknownToken)
+			return ignore(err, store.ErrTokenInvalid)
+		}},
+		{"clean up expired tokens", func() error { _, err := m.CleanupExpiredTokens(ctx); return err }},
 		{"initialize an up-to-date database", func() error { return m.InitializeDatabase(ctx) }},
 		{"get schema version", func() error { _, err := store.GetSchemaVersion(ctx); return err }},
 		{"execute query", func() error { _, err := store.ExecuteQuery(ctx, "SELECT 1 WHERE ?", true); return err }},
