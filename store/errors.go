@@ -12,6 +12,10 @@ var (
 	ErrSessionNotFound = errors.New("session not found")
 	// ErrMessageNotFound says that no message has this id in this session, or that the reader may not see it.
 	ErrMessageNotFound = errors.New("message not found")
+	// ErrMemoryNotFound says that the agent has no live memory entry of this key in this scope.
+	ErrMemoryNotFound = errors.New("memory entry not found")
+	// ErrMemoryKeyExists says that a live memory entry has this key and was to be kept.
+	ErrMemoryKeyExists = errors.New("memory key exists")
 	// ErrPermission says that the agent may not do this, for instance write an admin_only message without being an admin.
 	ErrPermission = errors.New("permission denied")
 )
