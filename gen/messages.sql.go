@@ -163,6 +163,451 @@ func (q *Queries) MessageAddMany(ctx context.Context, db DBTX, arg MessageAddMan
 	return items, nil
 }
 
+const messageAddManyOnce = `-- name: MessageAddManyOnce :many
+WITH session AS (
+    SELECT s.id FROM sessions s WHERE s.id = $1
+), input AS (
+    SELECT generate_subscripts($2::text[], 1) AS position,
+           nextval('messages_id_seq') AS id,
+           unnest($3::text[]) AS key,
+           unnest($4::text[]) AS digest,
+           unnest($5::text[]) AS sender,
+           unnest($6::text[]) AS sender_type,
+           unnest($2::text[]) AS content,
+           unnest($7::text[]) AS visibility,
+           unnest($8::text[]) AS message_type,
+           unnest($9::text[]) AS metadata,
+           unnest($10::timestamptz[]) AS timestamp,
+           unnest($11::bigint[]) AS parent_message_id
+), accepted AS (
+    SELECT input.position, input.id, input.key, input.digest, input.sender, input.sender_type, input.content, input.visibility, input.message_type, input.metadata, input.timestamp, input.parent_message_id, coalesce(nullif(input.timestamp, '0001-01-01 00:00:00+00'), now()) AS added_at
+    FROM session, input
+    WHERE NOT EXISTS (
+        SELECT FROM input child
+        WHERE child.parent_message_id <> 0
+          AND NOT EXISTS (SELECT FROM messages p WHERE p.id = child.parent_message_id AND p.session_id = $1)
+    )
+), claim AS (
+    INSERT INTO message_keys (session_id, key, message_id, digest, timestamp)
+    SELECT $1, accepted.key, accepted.id, decode(accepted.digest, 'hex'), accepted.added_at
+    FROM accepted
+    WHERE accepted.key <> ''
+    ORDER BY accepted.key -- in one order everywhere, so that two batches cannot wait for each other
+    ON CONFLICT (session_id, key) DO UPDATE SET key = excluded.key
+    RETURNING key, message_id, digest, timestamp
+), message AS (
+    INSERT INTO messages (id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id)
+    SELECT accepted.id, $1, accepted.sender, accepted.sender_type, accepted.content, accepted.visibility,
+           accepted.message_type, nullif(accepted.metadata, '')::jsonb, accepted.added_at, nullif(accepted.parent_message_id, 0)
+    FROM accepted
+    WHERE accepted.key = ''
+       OR EXISTS (SELECT FROM claim WHERE claim.message_id = accepted.id)
+    RETURNING id, session_id, sender, visibility
+), audit AS (
+    INSERT INTO audit_log (event_type, agent_id, session_id, metadata)
+    SELECT 'message_added', sender, session_id, jsonb_build_object('message_id', id, 'visibility', visibility)
+    FROM message
+    ORDER BY id
+)
+SELECT coalesce(claim.message_id, accepted.id, 0)::bigint AS id,
+       coalesce(claim.timestamp, accepted.added_at, 'epoch')::timestamptz AS timestamp,
+       coalesce(encode(claim.digest, 'hex'), '')::text AS digest,
+       EXISTS (SELECT FROM session) AS session_found
+FROM (SELECT) AS always
+LEFT JOIN accepted ON true
+LEFT JOIN claim ON claim.key = accepted.key
+ORDER BY accepted.position
+`
+
+type MessageAddManyOnceParams struct {
+	SessionID        string
+	Contents         []string
+	Keys             []string
+	Digests          []string
+	Senders          []string
+	SenderTypes      []string
+	Visibilities     []string
+	MessageTypes     []string
+	Metadata         []string
+	Timestamps       []time.Time
+	ParentMessageIds []int64
+}
+
+type MessageAddManyOnceRow struct {
+	ID           int64
+	Timestamp    time.Time
+	Digest       string
+	SessionFound bool
+}
+
+// Adds several messages as MessageAddMany does, those with a key as MessageAddOnce does; an empty key stands for none. The
+// caller rolls back where a digest shows that a key stands for another message.
+func (q *Queries) MessageAddManyOnce(ctx context.Context, db DBTX, arg MessageAddManyOnceParams) ([]MessageAddManyOnceRow, error) {
+	rows, err := db.Query(ctx, messageAddManyOnce,
+		arg.SessionID,
+		arg.Contents,
+		arg.Keys,
+		arg.Digests,
+		arg.Senders,
+		arg.SenderTypes,
+		arg.Visibilities,
+		arg.MessageTypes,
+		arg.Metadata,
+		arg.Timestamps,
+		arg.ParentMessageIds,
+	)
+	if err != nil {
+		return nil, fmt.Errorf("query MessageAddManyOnce: %w", err)
+	}
+	defer rows.Close()
+	items := []MessageAddManyOnceRow{}
+	for rows.Next() {
+		var i MessageAddManyOnceRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Timestamp,
+			&i.Digest,
+			&i.SessionFound,
+		); err != nil {
+			return nil, fmt.Errorf("query MessageAddManyOnce: %w", err)
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("query MessageAddManyOnce: %w", err)
+	}
+	return items, nil
+}
+
+const messageAddOnce = `-- name: MessageAddOnce :one
+WITH session AS (
+    SELECT s.id, nextval('messages_id_seq') AS message_id FROM sessions s WHERE s.id = $1
+), claim AS (
+    INSERT INTO message_keys (session_id, key, message_id, digest, timestamp)
+    SELECT session.id, $2, session.message_id, decode($3::text, 'hex'), coalesce($4::timestamptz, now())
+    FROM session
+    WHERE $5::bigint IS NULL
+       OR EXISTS (SELECT FROM messages p WHERE p.id = $5::bigint AND p.session_id = session.id)
+    -- An update that changes nothing, because only that returns the row of another transaction.
+    ON CONFLICT (session_id, key) DO UPDATE SET key = excluded.key
+    RETURNING message_id, digest, timestamp
+), message AS (
+    INSERT INTO messages (id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id)
+    SELECT claim.message_id, session.id, $6, $7::text, $8, $9::text, $10::text,
+           $11::jsonb, claim.timestamp, $5::bigint
+    FROM session
+    JOIN claim ON claim.message_id = session.message_id
+    RETURNING id, session_id, sender, visibility
+), audit AS (
+    INSERT INTO audit_log (event_type, agent_id, session_id, metadata)
+    SELECT 'message_added', sender, session_id, jsonb_build_object('message_id', id, 'visibility', visibility)
+    FROM message
+)
+SELECT coalesce((SELECT message_id FROM claim), 0)::bigint AS id,
+       coalesce((SELECT timestamp FROM claim), 'epoch')::timestamptz AS timestamp,
+       coalesce((SELECT encode(digest, 'hex') FROM claim), '')::text AS digest,
+       EXISTS (SELECT FROM session) AS session_found
+`
+
+type MessageAddOnceParams struct {
+	SessionID       string
+	Key             string
+	Digest          string
+	Timestamp       *time.Time
+	ParentMessageID *int64
+	Sender          string
+	SenderType      string
+	Content         string
+	Visibility      string
+	MessageType     string
+	Metadata        json.RawMessage
+}
+
+type MessageAddOnceRow struct {
+	ID           int64
+	Timestamp    time.Time
+	Digest       string
+	SessionFound bool
+}
+
+// Adds a message under a key, or finds the one that was added under it before, whose digest tells whether it is the
+// same message. Otherwise as MessageAdd.
+func (q *Queries) MessageAddOnce(ctx context.Context, db DBTX, arg MessageAddOnceParams) (MessageAddOnceRow, error) {
+	row := db.QueryRow(ctx, messageAddOnce,
+		arg.SessionID,
+		arg.Key,
+		arg.Digest,
+		arg.Timestamp,
+		arg.ParentMessageID,
+		arg.Sender,
+		arg.SenderType,
+		arg.Content,
+		arg.Visibility,
+		arg.MessageType,
+		arg.Metadata,
+	)
+	var i MessageAddOnceRow
+	err := row.Scan(
+		&i.ID,
+		&i.Timestamp,
+		&i.Digest,
+		&i.SessionFound,
+	)
+	if err != nil {
+		err = fmt.Errorf("query MessageAddOnce: %w", err)
+	}
+	return i, err
+}
+
+const messageCount = `-- name: MessageCount :many
+SELECT coalesce(m.visibility, '')::text AS visibility, coalesce(m.sender, '')::text AS sender, count(m.id) AS count
+FROM sessions s
+LEFT JOIN messages m ON m.session_id = s.id
+      AND (m.visibility = ANY ($1::text[])
+        OR (m.visibility = ANY ($2::text[]) AND m.sender = $3)
+        OR (m.visibility = ANY ($4::text[]) AND m.sender_type = $5))
+WHERE s.id = $6
+GROUP BY m.visibility, m.sender
+ORDER BY m.visibility, m.sender
+`
+
+type MessageCountParams struct {
+	Seen       []string
+	Own        []string
+	Reader     string
+	Kin        []string
+	ReaderType string
+	SessionID  string
+}
+
+type MessageCountRow struct {
+	Visibility string
+	Sender     string
+	Count      int64
+}
+
+// How many messages of a session the reader may see, by visibility and sender. A session without any gives a single row
+// with an empty sender; no session gives no row.
+func (q *Queries) MessageCount(ctx context.Context, db DBTX, arg MessageCountParams) ([]MessageCountRow, error) {
+	rows, err := db.Query(ctx, messageCount,
+		arg.Seen,
+		arg.Own,
+		arg.Reader,
+		arg.Kin,
+		arg.ReaderType,
+		arg.SessionID,
+	)
+	if err != nil {
+		return nil, fmt.Errorf("query MessageCount: %w", err)
+	}
+	defer rows.Close()
+	items := []MessageCountRow{}
+	for rows.Next() {
+		var i MessageCountRow
+		if err := rows.Scan(&i.Visibility, &i.Sender, &i.Count); err != nil {
+			return nil, fmt.Errorf("query MessageCount: %w", err)
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("query MessageCount: %w", err)
+	}
+	return items, nil
+}
+
+const messageListBySender = `-- name: MessageListBySender :many
+SELECT coalesce(m.id, 0)::bigint AS id,
+       coalesce(m.sender, '')::text AS sender,
+       coalesce(m.sender_type, '')::text AS sender_type,
+       coalesce(m.content, '')::text AS content,
+       coalesce(m.visibility, '')::text AS visibility,
+       coalesce(m.message_type, '')::text AS message_type,
+       m.metadata,
+       coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
+       m.parent_message_id
+FROM sessions s
+LEFT JOIN LATERAL (
+    SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
+    FROM messages m
+    WHERE m.session_id = s.id
+      AND m.sender = $1
+      AND (m.timestamp, m.id) < ($2::timestamptz, $3::bigint)
+      AND (m.visibility = ANY ($4::text[])
+        OR (m.visibility = ANY ($5::text[]) AND m.sender = $6)
+        OR (m.visibility = ANY ($7::text[]) AND m.sender_type = $8))
+    ORDER BY m.timestamp DESC, m.id DESC
+    LIMIT $9
+) m ON true
+WHERE s.id = $10
+ORDER BY m.timestamp DESC, m.id DESC
+`
+
+type MessageListBySenderParams struct {
+	Sender          string
+	BeforeTimestamp time.Time
+	BeforeID        int64
+	Seen            []string
+	Own             []string
+	Reader          string
+	Kin             []string
+	ReaderType      string
+	MaxRows         int32
+	SessionID       string
+}
+
+type MessageListBySenderRow struct {
+	ID              int64
+	Sender          string
+	SenderType      string
+	Content         string
+	Visibility      string
+	MessageType     string
+	Metadata        json.RawMessage
+	Timestamp       time.Time
+	ParentMessageID *int64
+}
+
+// A page of what one agent has sent to a session, as far as the reader may see it, newest first, from a key on. A
+// session without any gives a single row with id 0; no session gives no row.
+func (q *Queries) MessageListBySender(ctx context.Context, db DBTX, arg MessageListBySenderParams) ([]MessageListBySenderRow, error) {
+	rows, err := db.Query(ctx, messageListBySender,
+		arg.Sender,
+		arg.BeforeTimestamp,
+		arg.BeforeID,
+		arg.Seen,
+		arg.Own,
+		arg.Reader,
+		arg.Kin,
+		arg.ReaderType,
+		arg.MaxRows,
+		arg.SessionID,
+	)
+	if err != nil {
+		return nil, fmt.Errorf("query MessageListBySender: %w", err)
+	}
+	defer rows.Close()
+	items := []MessageListBySenderRow{}
+	for rows.Next() {
+		var i MessageListBySenderRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Sender,
+			&i.SenderType,
+			&i.Content,
+			&i.Visibility,
+			&i.MessageType,
+			&i.Metadata,
+			&i.Timestamp,
+			&i.ParentMessageID,
+		); err != nil {
+			return nil, fmt.Errorf("query MessageListBySender: %w", err)
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("query MessageListBySender: %w", err)
+	}
+	return items, nil
+}
+
+const messageListByTime = `-- name: MessageListByTime :many
+SELECT coalesce(m.id, 0)::bigint AS id,
+       coalesce(m.sender, '')::text AS sender,
+       coalesce(m.sender_type, '')::text AS sender_type,
+       coalesce(m.content, '')::text AS content,
+       coalesce(m.visibility, '')::text AS visibility,
+       coalesce(m.message_type, '')::text AS message_type,
+       m.metadata,
+       coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
+       m.parent_message_id
+FROM sessions s
+LEFT JOIN LATERAL (
+    SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
+    FROM messages m
+    WHERE m.session_id = s.id
+      AND m.timestamp >= $1::timestamptz
+      AND m.timestamp < $2::timestamptz
+      AND (m.timestamp, m.id) > ($3::timestamptz, $4::bigint)
+      AND (m.visibility = ANY ($5::text[])
+        OR (m.visibility = ANY ($6::text[]) AND m.sender = $7)
+        OR (m.visibility = ANY ($8::text[]) AND m.sender_type = $9))
+    ORDER BY m.timestamp, m.id
+    LIMIT $10
+) m ON true
+WHERE s.id = $11
+ORDER BY m.timestamp, m.id
+`
+
+type MessageListByTimeParams struct {
+	FromTime       time.Time
+	UntilTime      time.Time
+	AfterTimestamp time.Time
+	AfterID        int64
+	Seen           []string
+	Own            []string
+	Reader         string
+	Kin            []string
+	ReaderType     string
+	MaxRows        int32
+	SessionID      string
+}
+
+type MessageListByTimeRow struct {
+	ID              int64
+	Sender          string
+	SenderType      string
+	Content         string
+	Visibility      string
+	MessageType     string
+	Metadata        json.RawMessage
+	Timestamp       time.Time
+	ParentMessageID *int64
+}
+
+// A page of a session's visible messages from one time on and before another, oldest first, from a key on. A session
+// without any gives a single row with id 0; no session gives no row.
+func (q *Queries) MessageListByTime(ctx context.Context, db DBTX, arg MessageListByTimeParams) ([]MessageListByTimeRow, error) {
+	rows, err := db.Query(ctx, messageListByTime,
+		arg.FromTime,
+		arg.UntilTime,
+		arg.AfterTimestamp,
+		arg.AfterID,
+		arg.Seen,
+		arg.Own,
+		arg.Reader,
+		arg.Kin,
+		arg.ReaderType,
+		arg.MaxRows,
+		arg.SessionID,
+	)
+	if err != nil {
+		return nil, fmt.Errorf("query MessageListByTime: %w", err)
+	}
+	defer rows.Close()
+	items := []MessageListByTimeRow{}
+	for rows.Next() {
+		var i MessageListByTimeRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Sender,
+			&i.SenderType,
+			&i.Content,
+			&i.Visibility,
+			&i.MessageType,
+			&i.Metadata,
+			&i.Timestamp,
+			&i.ParentMessageID,
+		); err != nil {
+			return nil, fmt.Errorf("query MessageListByTime: %w", err)
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("query MessageListByTime: %w", err)
+	}
+	return items, nil
+}
+
 const messagePage = `-- name: MessagePage :many
 SELECT total.count AS total_count,
        coalesce(m.id, 0)::bigint AS id,
@@ -351,6 +796,105 @@ func (q *Queries) MessagePageAfter(ctx context.Context, db DBTX, arg MessagePage
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("query MessagePageAfter: %w", err)
+	}
+	return items, nil
+}
+
+const messageThread = `-- name: MessageThread :many
+WITH RECURSIVE ancestor AS (
+    SELECT m.id, m.parent_message_id
+    FROM messages m
+    WHERE m.id = $8
+      AND m.session_id = $1
+      AND (m.visibility = ANY ($2::text[])
+        OR (m.visibility = ANY ($3::text[]) AND m.sender = $4)
+        OR (m.visibility = ANY ($5::text[]) AND m.sender_type = $6))
+    UNION
+    SELECT p.id, p.parent_message_id
+    FROM ancestor
+    JOIN messages p ON p.id = ancestor.parent_message_id AND p.session_id = $1
+), thread AS (
+    SELECT ancestor.id
+    FROM ancestor
+    WHERE ancestor.parent_message_id IS NULL
+       OR NOT EXISTS (SELECT FROM messages p WHERE p.id = ancestor.parent_message_id AND p.session_id = $1)
+    UNION
+    SELECT answer.id
+    FROM thread
+    JOIN messages answer ON answer.parent_message_id = thread.id AND answer.session_id = $1
+)
+SELECT m.id, m.sender::text AS sender, m.sender_type::text AS sender_type, m.content, m.visibility::text AS visibility,
+       m.message_type::text AS message_type, m.metadata, m.timestamp, m.parent_message_id
+FROM thread
+JOIN messages m ON m.id = thread.id AND m.session_id = $1
+WHERE (m.visibility = ANY ($2::text[])
+    OR (m.visibility = ANY ($3::text[]) AND m.sender = $4)
+    OR (m.visibility = ANY ($5::text[]) AND m.sender_type = $6))
+ORDER BY m.timestamp, m.id
+LIMIT $7
+`
+
+type MessageThreadParams struct {
+	SessionID  string
+	Seen       []string
+	Own        []string
+	Reader     string
+	Kin        []string
+	ReaderType string
+	MaxRows    int32
+	MessageID  int64
+}
+
+type MessageThreadRow struct {
+	ID              int64
+	Sender          string
+	SenderType      string
+	Content         string
+	Visibility      string
+	MessageType     string
+	Metadata        json.RawMessage
+	Timestamp       time.Time
+	ParentMessageID *int64
+}
+
+// The thread that a message is in: the message at its root and all answers, direct or not, oldest first, as far as the
+// reader may see them; the way to them also leads over messages that it may not see. No row when the message is not in
+// the session or the reader may not see it. A cycle, which no operation makes, is walked once.
+func (q *Queries) MessageThread(ctx context.Context, db DBTX, arg MessageThreadParams) ([]MessageThreadRow, error) {
+	rows, err := db.Query(ctx, messageThread,
+		arg.SessionID,
+		arg.Seen,
+		arg.Own,
+		arg.Reader,
+		arg.Kin,
+		arg.ReaderType,
+		arg.MaxRows,
+		arg.MessageID,
+	)
+	if err != nil {
+		return nil, fmt.Errorf("query MessageThread: %w", err)
+	}
+	defer rows.Close()
+	items := []MessageThreadRow{}
+	for rows.Next() {
+		var i MessageThreadRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Sender,
+			&i.SenderType,
+			&i.Content,
+			&i.Visibility,
+			&i.MessageType,
+			&i.Metadata,
+			&i.Timestamp,
+			&i.ParentMessageID,
+		); err != nil {
+			return nil, fmt.Errorf("query MessageThread: %w", err)
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("query MessageThread: %w", err)
 	}
 	return items, nil
 }

@@ -77,6 +77,14 @@ type Message struct {
 	ParentMessageID *int64
 }
 
+type MessageKey struct {
+	SessionID string
+	Key       string
+	MessageID int64
+	Digest    []byte
+	Timestamp time.Time
+}
+
 type SchemaMigration struct {
 	Version int64
 	Dirty   bool

@@ -297,3 +297,41 @@ func (q *Queries) SessionListActive(ctx context.Context, db DBTX, arg SessionLis
 	}
 	return items, nil
 }
+
+const sessionMergeMetadata = `-- name: SessionMergeMetadata :one
+WITH session AS (
+    SELECT s.id FROM sessions s WHERE s.id = $1
+), merged AS (
+    UPDATE sessions s
+    SET metadata = coalesce(s.metadata, '{}') || $2::jsonb
+    WHERE s.id = $1
+      AND length((coalesce(s.metadata, '{}') || $2::jsonb)::text) <= $3::integer
+      AND (SELECT count(*) FROM jsonb_object_keys(coalesce(s.metadata, '{}') || $2::jsonb)) <= $4::integer
+    RETURNING s.metadata
+)
+SELECT (SELECT metadata FROM merged) AS metadata FROM session
+`
+
+type SessionMergeMetadataParams struct {
+	ID        string
+	Patch     json.RawMessage
+	MaxLength int32
+	MaxKeys   int32
+}
+
+// Merges an object into the metadata of a session: its keys replace those of the same name. The result is null, and
+// nothing is changed, where it would be larger than the limits; no row when there is no such session.
+func (q *Queries) SessionMergeMetadata(ctx context.Context, db DBTX, arg SessionMergeMetadataParams) (json.RawMessage, error) {
+	row := db.QueryRow(ctx, sessionMergeMetadata,
+		arg.ID,
+		arg.Patch,
+		arg.MaxLength,
+		arg.MaxKeys,
+	)
+	var metadata json.RawMessage
+	err := row.Scan(&metadata)
+	if err != nil {
+		err = fmt.Errorf("query SessionMergeMetadata: %w", err)
+	}
+	return metadata, err
+}

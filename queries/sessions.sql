@@ -94,3 +94,18 @@ WITH deleted AS (
     SELECT 'session_deleted', @agent_id, id FROM deleted
 )
 SELECT id FROM deleted;
+
+-- Merges an object into the metadata of a session: its keys replace those of the same name. The result is null, and
+-- nothing is changed, where it would be larger than the limits; no row when there is no such session.
+-- name: SessionMergeMetadata :one
+WITH session AS (
+    SELECT s.id FROM sessions s WHERE s.id = @id
+), merged AS (
+    UPDATE sessions s
+    SET metadata = coalesce(s.metadata, '{}') || @patch::jsonb
+    WHERE s.id = @id
+      AND length((coalesce(s.metadata, '{}') || @patch::jsonb)::text) <= @max_length::integer
+      AND (SELECT count(*) FROM jsonb_object_keys(coalesce(s.metadata, '{}') || @patch::jsonb)) <= @max_keys::integer
+    RETURNING s.metadata
+)
+SELECT (SELECT metadata FROM merged) AS metadata FROM session;

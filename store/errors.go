@@ -12,6 +12,8 @@ var (
 	ErrSessionNotFound = errors.New("session not found")
 	// ErrMessageNotFound says that no message has this id in this session, or that the reader may not see it.
 	ErrMessageNotFound = errors.New("message not found")
+	// ErrIdempotencyConflict says that an idempotency key was used before in this session for another message.
+	ErrIdempotencyConflict = errors.New("idempotency key was used for another message")
 	// ErrMemoryNotFound says that the agent has no live memory entry of this key in this scope.
 	ErrMemoryNotFound = errors.New("memory entry not found")
 	// ErrMemoryKeyExists says that a live memory entry has this key and was to be kept.

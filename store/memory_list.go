@@ -152,8 +152,11 @@ func (p *ListMemoryParams) clean() (int32, error) {
 	if p.Now, err = nowInput(p.Now, 0); err != nil {
 		return 0, err
 	}
-	return limitInput(p.Limit, defaultMemoryPage, maxMemoryPage)
+	return memoryLimitInput(p.Limit)
 }
+
+// memoryLimitInput is limitInput for a page of memory.
+func memoryLimitInput(limit int) (int32, error) { return limitInput(limit, defaultMemoryPage, maxMemoryPage) }
 
 func memoryInfos[R any](rows []R, info func(*R) MemoryInfo) []MemoryInfo {
 	infos := make([]MemoryInfo, len(rows))
@@ -196,7 +199,7 @@ func (m *Manager) ListAllMemory(ctx context.Context, params ListAllMemoryParams)
 	if err := params.Reader.mustBeAdmin(operation); err != nil {
 		return AllMemoryPage{}, err
 	}
-	limit, err := limitInput(params.Limit, defaultMemoryPage, maxMemoryPage)
+	limit, err := memoryLimitInput(params.Limit)
 	if err != nil {
 		return AllMemoryPage{}, err
 	}

@@ -66,6 +66,10 @@ type NewMessage struct {
 	Timestamp time.Time
 	// Admin says that the sender is an admin.
 	Admin bool
+	// IdempotencyKey makes a retry safe, at most 255 characters; empty means none. Adding the same message to the same
+	// session under the same key again adds nothing and returns the first. Another message under the key is
+	// [ErrIdempotencyConflict]. What makes messages the same is all but Timestamp and Admin.
+	IdempotencyKey string
 }
 
 // clean checks a message and returns it as it is stored, but for the id and the time.
@@ -117,6 +121,13 @@ func (m *Manager) AddMessage(ctx context.Context, sessionID string, message NewM
 	if err != nil {
 		return Message{}, err
 	}
+	key, err := idempotencyKeyInput(message.IdempotencyKey)
+	if err != nil {
+		return Message{}, err
+	}
+	if key != "" {
+		return m.addMessageOnce(ctx, added, timestamp, key)
+	}
 	row, err := query(ctx, m, operation, func(db gen.DBTX) (gen.MessageAddRow, error) {
 		row, err := queries.MessageAdd(ctx, db, gen.MessageAddParams{
 			SessionID: sessionID, Sender: added.Sender, SenderType: added.SenderType, Content: added.Content,
@@ -145,7 +156,8 @@ func notAdded(sessionFound bool) error {
 
 // AddMessages adds 1 to 1000 messages to one session, all or none, in one statement, and returns them as stored, in the
 // order given. Those without a time of their own share one, and their ids keep them in order. Errors are those of
-// [Manager.AddMessage]; one about a single message names its index. A parent must be in the session before.
+// [Manager.AddMessage]; one about a single message names its index. A parent must be in the session before. Where a message
+// has an idempotency key the statement runs in a transaction, which takes two more round trips.
 func (m *Manager) AddMessages(ctx context.Context, sessionID string, messages []NewMessage) ([]Message, error) {
 	const operation = "add messages"
 	if err := sessionIDInput(sessionID); err != nil {
@@ -165,6 +177,13 @@ func (m *Manager) AddMessages(ctx context.Context, sessionID string, messages []
 			return nil, atIndex(i, err)
 		}
 		appendToBatch(&batch, &added[i], messages[i].Timestamp)
+	}
+	keys, err := idempotencyKeysInput(messages)
+	if err != nil {
+		return nil, err
+	}
+	if keys != nil {
+		return added, m.addMessagesOnce(ctx, added, batch, keys)
 	}
 	rows, err := query(ctx, m, operation, func(db gen.DBTX) ([]gen.MessageAddManyRow, error) {
 		rows, err := queries.MessageAddMany(ctx, db, batch)
@@ -249,17 +268,11 @@ type MessagePage struct {
 // GetMessages returns a page of the messages of a session that a reader may see, oldest first. An unknown session is
 // [ErrSessionNotFound], an unknown visibility is a [*ValidationError], and one that the reader may not see gives nothing.
 func (m *Manager) GetMessages(ctx context.Context, params GetMessagesParams) (MessagePage, error) {
-	if err := sessionIDInput(params.SessionID); err != nil {
-		return MessagePage{}, err
-	}
-	if err := params.Reader.validate(); err != nil {
-		return MessagePage{}, err
-	}
-	filter, err := visibilityFilterInput(params.Visibility)
+	limit, err := messageReadInput(params.SessionID, params.Reader, params.Limit, params.After)
 	if err != nil {
 		return MessagePage{}, err
 	}
-	limit, err := limitInput(params.Limit, defaultMessagePage, maxMessagePage)
+	filter, err := visibilityFilterInput(params.Visibility)
 	if err != nil {
 		return MessagePage{}, err
 	}
@@ -274,22 +287,15 @@ func (m *Manager) GetMessages(ctx context.Context, params GetMessagesParams) (Me
 	if offset > 0 {
 		return MessagePage{}, &ValidationError{Field: "offset", Rule: "range", Limit: "0 together with after", Got: fmt.Sprint(offset)}
 	}
-	if err := params.After.validate(); err != nil {
-		return MessagePage{}, err
-	}
 	return m.messagePageAfter(ctx, params, sight, limit)
 }
 
 func (m *Manager) messagePage(ctx context.Context, params GetMessagesParams, sight sight, limit, offset int32) (MessagePage, error) {
 	rows, err := query(ctx, m, "get messages", func(db gen.DBTX) ([]gen.MessagePageRow, error) {
-		rows, err := queries.MessagePage(ctx, db, gen.MessagePageParams{
+		return foundSession(queries.MessagePage(ctx, db, gen.MessagePageParams{
 			Seen: sight.seen, Own: sight.own, Reader: params.Reader.AgentID, Kin: sight.kin, ReaderType: params.Reader.AgentType,
 			SkipRows: offset, MaxRows: limit, SessionID: params.SessionID,
-		})
-		if err == nil && len(rows) == 0 {
-			err = ErrSessionNotFound
-		}
-		return rows, err
+		}))
 	})
 	if err != nil {
 		return MessagePage{}, err
@@ -315,37 +321,14 @@ func (m *Manager) messagePage(ctx context.Context, params GetMessagesParams, sig
 
 func (m *Manager) messagePageAfter(ctx context.Context, params GetMessagesParams, sight sight, limit int32) (MessagePage, error) {
 	rows, err := query(ctx, m, "get messages", func(db gen.DBTX) ([]gen.MessagePageAfterRow, error) {
-		rows, err := queries.MessagePageAfter(ctx, db, gen.MessagePageAfterParams{
+		return foundSession(queries.MessagePageAfter(ctx, db, gen.MessagePageAfterParams{
 			AfterTimestamp: params.After.Timestamp, AfterID: params.After.ID,
 			Seen: sight.seen, Own: sight.own, Reader: params.Reader.AgentID, Kin: sight.kin, ReaderType: params.Reader.AgentType,
 			MaxRows: limit + 1, SessionID: params.SessionID,
-		})
-		if err == nil && len(rows) == 0 {
-			err = ErrSessionNotFound
-		}
-		return rows, err
+		}))
 	})
 	if err != nil {
 		return MessagePage{}, err
 	}
-	page := MessagePage{TotalCount: -1, HasMore: len(rows) > int(limit), Next: *params.After}
-	if page.HasMore {
-		rows = rows[:limit]
-	}
-	page.Messages = make([]Message, 0, len(rows))
-	for i := range rows {
-		row := &rows[i]
-		if row.ID == 0 { // nothing is behind the cursor
-			continue
-		}
-		page.Messages = append(page.Messages, Message{
-			ID: row.ID, SessionID: params.SessionID, Sender: row.Sender, SenderType: row.SenderType, Content: row.Content,
-			Visibility: Visibility(row.Visibility), MessageType: MessageType(row.MessageType), Metadata: row.Metadata,
-			Timestamp: row.Timestamp, ParentMessageID: row.ParentMessageID,
-		})
-	}
-	if n := len(page.Messages); n > 0 {
-		page.Next = page.Messages[n-1].Cursor()
-	}
-	return page, nil
+	return pageOf(params.SessionID, rows, limit, *params.After), nil
 }

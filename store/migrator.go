@@ -208,8 +208,8 @@ func (m *Migrator) Status() (MigrationStatus, error) {
 	return MigrationStatus{Version: uint(max(version, 0)), Latest: schema.Latest(), Dirty: dirty}, nil
 }
 
-// Up applies all migrations that are missing. A database that a newer program has migrated stays as it is. What fails is
-// undone, so that Up may be called again; a table that is too busy to be changed is tried again for a while.
+// Up applies all migrations that are missing. A database that a newer program has migrated stays as it is. A table that is
+// too busy to be changed is tried again for a while. Up may be called again after it has failed, and goes on from there.
 func (m *Migrator) Up(ctx context.Context) error {
 	status, err := m.Status()
 	if err != nil {
@@ -221,7 +221,8 @@ func (m *Migrator) Up(ctx context.Context) error {
 	return m.To(ctx, status.Latest)
 }
 
-// To migrates up or down to a version; 0 drops the whole schema with all rows.
+// To migrates up or down to a version; 0 drops the whole schema with all rows. When ctx ends, it stops after the migration
+// that runs; an index that is being built or dropped is left for the next time.
 func (m *Migrator) To(ctx context.Context, version uint) error {
 	operation := fmt.Sprintf("migrate to version %d", version)
 	if version > schema.Latest() {
@@ -272,12 +273,7 @@ func (m *Migrator) step(ctx context.Context, from, step int) error {
 	}
 	err = m.dropUnfinished(ctx, text)
 	if err == nil {
-		finished := make(chan struct{})
-		var watch sync.WaitGroup
-		watch.Go(func() { m.cancelWithContext(ctx, text, finished) })
-		err = withoutFile(m.migrate.Steps(step))
-		close(finished)
-		watch.Wait()
+		err = m.cancellable(ctx, text, func() error { return withoutFile(m.migrate.Steps(step)) })
 	}
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("waiting for other transactions to end: %w (%w)", ctx.Err(), err)
@@ -288,7 +284,8 @@ func (m *Migrator) step(ctx context.Context, from, step int) error {
 // dropUnfinished drops an index that an earlier run of this file did not finish: it is invalid, but counts as existing.
 func (m *Migrator) dropUnfinished(ctx context.Context, text string) error {
 	var drop string
-	err := m.db.QueryRowContext(ctx, `SELECT format('DROP INDEX CONCURRENTLY %I', c.relname)
+	// Not with ctx, whose end would cost the connection and its lock.
+	err := m.lock.QueryRowContext(context.WithoutCancel(ctx), `SELECT format('DROP INDEX CONCURRENTLY %I', c.relname)
 		FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 		WHERE NOT i.indisvalid AND c.relnamespace = current_schema()::regnamespace
 		  AND c.relname::text = ANY (regexp_split_to_array($1, '\W+'))`, text).Scan(&drop)
@@ -298,27 +295,38 @@ func (m *Migrator) dropUnfinished(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
-	_, err = m.db.ExecContext(ctx, drop)
-	return err
+	return m.cancellable(ctx, drop, func() error {
+		_, err := m.db.ExecContext(context.WithoutCancel(ctx), drop)
+		return err
+	})
 }
 
-// cancelWithContext cancels a file on the server when ctx ends. An index that is built or dropped concurrently waits for
-// the end of all transactions that may use it, however long they stay idle; golang-migrate knows no context.
-func (m *Migrator) cancelWithContext(ctx context.Context, text string, finished <-chan struct{}) {
-	select {
-	case <-finished:
-		return
-	case <-ctx.Done():
-	}
-	for {
-		_, _ = m.lock.ExecContext(context.WithoutCancel(ctx), `SELECT pg_cancel_backend(pid) FROM pg_stat_activity
-			WHERE datname = current_database() AND state = 'active' AND query = $1`, text)
+// cancellable runs a function that sends a statement without ctx, and has the server cancel the statement when ctx ends:
+// an index that is built or dropped concurrently waits for the end of all transactions that may use it, however long they
+// stay idle. golang-migrate knows no context, and the driver would go on while the statement still runs.
+func (m *Migrator) cancellable(ctx context.Context, statement string, run func() error) error {
+	finished := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
 		select {
 		case <-finished:
 			return
-		case <-time.After(100 * time.Millisecond): // it may not have begun
+		case <-ctx.Done():
 		}
-	}
+		for {
+			_, _ = m.lock.ExecContext(context.WithoutCancel(ctx), `SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+				WHERE datname = current_database() AND state = 'active' AND query = $1`, statement)
+			select {
+			case <-finished:
+				return
+			case <-time.After(100 * time.Millisecond): // it may not have begun
+			}
+		}
+	})
+	err := run()
+	close(finished)
+	watch.Wait()
+	return err
 }
 
 // undo takes the dirty mark of a step that has just failed away. There is nothing else to take back: the file is one

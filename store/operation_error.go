@@ -13,8 +13,8 @@ import (
 
 // domainErrors pass through with the operation's name before them: they say something about the data, not the database.
 var domainErrors = []error{
-	ErrSessionNotFound, ErrMessageNotFound, ErrMemoryNotFound, ErrMemoryKeyExists, ErrPermission, ErrNoManager, ErrManagerClosed,
-	ErrTxFinished, ErrTxBusy,
+	ErrSessionNotFound, ErrMessageNotFound, ErrIdempotencyConflict, ErrMemoryNotFound, ErrMemoryKeyExists, ErrPermission,
+	ErrNoManager, ErrManagerClosed, ErrTxFinished, ErrTxBusy,
 }
 
 // operationError is the one place where an error of the driver becomes one of the store. An error that is one already

@@ -166,7 +166,7 @@ func (m *Manager) ListActiveSessions(ctx context.Context, params ListActiveSessi
 	if err != nil {
 		return SessionPage{}, err
 	}
-	after := SessionCursor{LastActivity: time.Date(9999, time.December, 31, 0, 0, 0, 0, time.UTC)}
+	after := SessionCursor{LastActivity: endOfTime}
 	if params.After != nil {
 		after = *params.After
 	}
@@ -219,6 +219,35 @@ func (m *Manager) DeleteSession(ctx context.Context, sessionID, agentID string) 
 	return m.endSession(ctx, "delete session", sessionID, agentID, func(db gen.DBTX) error {
 		_, err := queries.SessionDelete(ctx, db, gen.SessionDeleteParams{ID: sessionID, AgentID: agentID})
 		return err
+	})
+}
+
+// MergeSessionMetadata merges an object into the metadata of a session, for instance {"participant_count": 3}, and returns
+// the result: keys of patch replace those of the same name, others stay. Mergers that run at once do not lose each
+// other's keys. An unknown session is [ErrSessionNotFound]; where the result would break the limits of metadata (50 keys,
+// 10,000 characters as the database prints them) it is a [*ValidationError] and nothing is changed.
+func (m *Manager) MergeSessionMetadata(ctx context.Context, sessionID string, patch any) (json.RawMessage, error) {
+	if err := sessionIDInput(sessionID); err != nil {
+		return nil, err
+	}
+	object, err := metadataInput(patch)
+	if err != nil {
+		return nil, err
+	}
+	if object == nil {
+		object = json.RawMessage("{}")
+	}
+	return query(ctx, m, "merge session metadata", func(db gen.DBTX) (json.RawMessage, error) {
+		merged, err := queries.SessionMergeMetadata(ctx, db, gen.SessionMergeMetadataParams{
+			ID: sessionID, Patch: object, MaxLength: MaxMetadataLength, MaxKeys: MaxMetadataKeys,
+		})
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			err = ErrSessionNotFound
+		case err == nil && merged == nil:
+			err = metadataError("length", fmt.Sprintf("at most %d keys and %d characters after merging", MaxMetadataKeys, MaxMetadataLength), "more")
+		}
+		return merged, err
 	})
 }
 

@@ -182,7 +182,7 @@ func TestConnRowsLeftOpen(t *testing.T) {
 
 	wantClear(store.GetDBConnection(ctx, leaveOpen(nil)))
 	wantRecords(ctx, t)
-	if err := store.GetDBConnection(ctx, leaveOpen(errFailed)); err != errFailed { //nolint:errorlint // it must be the same, not around it
+	if err := store.GetDBConnection(ctx, leaveOpen(errFailed)); err != errFailed {
 		t.Errorf("got error %v, want the function's own", err)
 	}
 	wantRecords(ctx, t)

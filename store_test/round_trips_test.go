@@ -146,6 +146,26 @@ func TestRoundTrips(t *testing.T) {
 			_, err := m.GetMessages(ctx, store.GetMessagesParams{SessionID: unknownSession, Reader: alice, After: &store.MessageCursor{}})
 			return ignore(err, store.ErrSessionNotFound)
 		}},
+		{"add message under a key", func() error {
+			keyed := message
+			keyed.IdempotencyKey = "key"
+			_, err := m.AddMessage(ctx, session.ID, keyed)
+			return err
+		}},
+		{"list messages by sender", func() error {
+			_, err := m.ListMessagesBySender(ctx, store.ListMessagesBySenderParams{SessionID: session.ID, Reader: alice, Sender: "alice"})
+			return err
+		}},
+		{"list messages by time", func() error {
+			_, err := m.ListMessagesByTime(ctx, store.ListMessagesByTimeParams{SessionID: session.ID, Reader: alice})
+			return err
+		}},
+		{"get message thread", func() error { _, err := m.GetMessageThread(ctx, session.ID, parent.ID, alice); return err }},
+		{"count messages", func() error { _, err := m.CountMessages(ctx, session.ID, alice); return err }},
+		{"merge session metadata", func() error {
+			_, err := m.MergeSessionMetadata(ctx, session.ID, map[string]any{"participant_count": 2})
+			return err
+		}},
 		{"set global memory", func() error {
 			_, err := m.SetMemory(ctx, store.SetMemoryParams{AgentID: "alice", Key: "k", Value: "v"})
 			return err

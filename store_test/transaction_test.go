@@ -95,7 +95,7 @@ func TestInTxRollsBack(t *testing.T) {
 				}
 				return errFailed
 			})
-			if err != errFailed { //nolint:errorlint // it must be the same, not around it
+			if err != errFailed {
 				t.Errorf("got error %v, want the function's own", err)
 			}
 		},
@@ -154,7 +154,7 @@ func TestInTxRollsBack(t *testing.T) {
 				cancel()
 				return errFailed
 			})
-			if err != errFailed { //nolint:errorlint // it must be the same, not around it
+			if err != errFailed {
 				t.Errorf("got error %v, want the function's own", err)
 			}
 		},
@@ -198,7 +198,7 @@ func TestInTxCancelledInAQuery(t *testing.T) {
 		cancel()
 		err := <-done
 		wantError(t, err, context.Canceled)
-		if err != got { //nolint:errorlint // it must be the same, not around it
+		if err != got {
 			t.Errorf("%s: got error %v, want the function's own %v", depth, err, got)
 		}
 		wantRecords(ctx, t)

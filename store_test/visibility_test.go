@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -70,6 +71,31 @@ func TestVisibility(t *testing.T) {
 		}
 		filter := rapid.SampledFrom(append(levels, "")).Draw(rt, "filter")
 		checkReads(ctx, rt, f.Manager, session.ID, messages, reader, filter)
+
+		// Answers to one of them are a thread with it, of which the reader sees its part, if it sees where it asks.
+		root := rapid.SampledFrom(messages).Draw(rt, "root")
+		for i := range written {
+			written[i].ParentMessageID = &root.ID
+		}
+		answers, err := f.AddMessages(ctx, session.ID, written)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		thread := append([]store.Message{root}, answers...)
+		asked := rapid.SampledFrom(thread).Draw(rt, "asked")
+		got, err := f.GetMessageThread(ctx, session.ID, asked.ID, reader)
+		if !sees(reader, asked) {
+			if !errors.Is(err, store.ErrMessageNotFound) {
+				rt.Fatalf("a thread by a message that %+v may not see: %v, %v", reader, got, err)
+			}
+			return
+		}
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if diff := cmp.Diff(visible(thread, reader, ""), got); diff != "" {
+			rt.Fatalf("thread for %+v (-want +got):\n%s", reader, diff)
+		}
 	})
 }
 
@@ -111,6 +137,8 @@ func checkReads(ctx context.Context, t fataler, m *store.Manager, session string
 		t.Fatalf("latest messages for %+v (-want +got):\n%s", reader, diff)
 	}
 
+	checkOtherReads(ctx, t, m, session, all, reader)
+
 	senders := make(map[string]bool)
 	for _, message := range all {
 		senders[message.Sender] = true
@@ -134,6 +162,41 @@ func checkReads(ctx context.Context, t fataler, m *store.Manager, session string
 	}
 }
 
+// checkOtherReads compares the reads without a filter with what the reader may see, newest first.
+func checkOtherReads(ctx context.Context, t fataler, m *store.Manager, session string, visible []store.Message, reader store.Reader) {
+	counts := store.MessageCounts{Total: int64(len(visible)), ByVisibility: make(map[store.Visibility]int64), BySender: make(map[string]int64)}
+	oldestFirst := slices.Clone(visible)
+	slices.Reverse(oldestFirst)
+	for _, sender := range []string{"a", "b", "c"} {
+		want := slices.DeleteFunc(slices.Clone(visible), func(message store.Message) bool { return message.Sender != sender })
+		page, err := m.ListMessagesBySender(ctx, store.ListMessagesBySenderParams{SessionID: session, Reader: reader, Sender: sender})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, page.Messages); diff != "" {
+			t.Fatalf("messages of %s for %+v (-want +got):\n%s", sender, reader, diff)
+		}
+	}
+	byTime, err := m.ListMessagesByTime(ctx, store.ListMessagesByTimeParams{SessionID: session, Reader: reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(oldestFirst, byTime.Messages); diff != "" {
+		t.Fatalf("messages by time for %+v (-want +got):\n%s", reader, diff)
+	}
+	for _, message := range visible {
+		counts.ByVisibility[message.Visibility]++
+		counts.BySender[message.Sender]++
+	}
+	got, err := m.CountMessages(ctx, session, reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(counts, got); diff != "" {
+		t.Fatalf("counts for %+v (-want +got):\n%s", reader, diff)
+	}
+}
+
 // A statement on messages that shows or counts any must have the condition on visibility, and all write it the same way.
 func TestVisibilityConditionIsEverywhere(t *testing.T) {
 	t.Parallel()
@@ -143,7 +206,7 @@ func TestVisibilityConditionIsEverywhere(t *testing.T) {
 	white := regexp.MustCompile(`\s+`)
 	reads := regexp.MustCompile(`(?i)\b(from|join) messages m\b`)
 	anyRead := regexp.MustCompile(`(?i)\b(from|join) messages\b`)
-	parent := regexp.MustCompile(`(?i)from messages p where p\.id = \S+ and p\.session_id = `)
+	looks := regexp.MustCompile(`(?i)\b(from|join) messages (p|answer)\b`)
 
 	files, err := filepath.Glob("../queries/*.sql")
 	if err != nil || len(files) == 0 {
@@ -160,8 +223,8 @@ func TestVisibilityConditionIsEverywhere(t *testing.T) {
 			sql = white.ReplaceAllString(sql, " ")
 			shown := len(reads.FindAllString(sql, -1))
 			checked += shown
-			// A look at a parent is no read: it only asks whether the row is there.
-			if others := len(anyRead.FindAllString(sql, -1)) - len(parent.FindAllString(sql, -1)); others != shown {
+			// A look at parents and answers, under these names, is no read: it asks whether rows are there.
+			if others := len(anyRead.FindAllString(sql, -1)) - len(looks.FindAllString(sql, -1)); others != shown {
 				t.Errorf("%s: %s reads messages %d times, of which %d under the name m", file, name, others, shown)
 			}
 			if conditions := strings.Count(sql, condition); conditions != shown {
