@@ -156,7 +156,9 @@ func (p *ListMemoryParams) clean() (int32, error) {
 }
 
 // memoryLimitInput is limitInput for a page of memory.
-func memoryLimitInput(limit int) (int32, error) { return limitInput(limit, defaultMemoryPage, maxMemoryPage) }
+func memoryLimitInput(limit int) (int32, error) {
+	return limitInput(limit, defaultMemoryPage, maxMemoryPage)
+}
 
 func memoryInfos[R any](rows []R, info func(*R) MemoryInfo) []MemoryInfo {
 	infos := make([]MemoryInfo, len(rows))
