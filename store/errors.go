@@ -16,6 +16,10 @@ var (
 	ErrIdempotencyConflict = errors.New("idempotency key was used for another message")
 	// ErrTokenInvalid says that a token cannot be used, and never why.
 	ErrTokenInvalid = errors.New("token is invalid")
+	// ErrMemoryNotFound says that the agent has no live memory entry of this key in this scope.
+	ErrMemoryNotFound = errors.New("memory entry not found")
+	// ErrMemoryKeyExists says that a live memory entry has this key and was to be kept.
+	ErrMemoryKeyExists = errors.New("memory key exists")
 	// ErrPermission says that the agent may not do this, for instance write an admin_only message without being an admin.
 	ErrPermission = errors.New("permission denied")
 )

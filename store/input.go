@@ -20,6 +20,8 @@ const (
 	MaxContentLength = 100_000
 	// MaxMemoryKeyLength is the length of a memory key, which has at least one character and no white space.
 	MaxMemoryKeyLength = 255
+	// MaxMemoryValueLength is the length of a memory value, which has at least one character that is no white space.
+	MaxMemoryValueLength = 100_000
 	// MaxEventTypeLength is the length of an audit event's type, which has at least one character.
 	MaxEventTypeLength = 100
 	// MaxMessageTypeLength is the length of a message type. An empty one becomes agent_response.
@@ -115,6 +117,39 @@ func keyInput(field, s string) (string, error) {
 		}
 	}
 	return key, nil
+}
+
+// valueInput accepts a memory value, which is kept as it is: it may be program output or a document, of which control
+// characters and outer white space are a part. It refuses what PostgreSQL cannot store and a value of white space only.
+func valueInput(s string) error {
+	if err := storableInput("value", s); err != nil {
+		return err
+	}
+	if strings.TrimSpace(s) == "" {
+		return &ValidationError{Field: "value", Rule: "length", Limit: "1 or more characters that are not white space", Got: "0"}
+	}
+	if len(s) > MaxMemoryValueLength {
+		if n := utf8.RuneCountInString(s); n > MaxMemoryValueLength {
+			return &ValidationError{
+				Field: "value", Rule: "length", Limit: fmt.Sprintf("1 to %d characters", MaxMemoryValueLength), Got: characters(n),
+			}
+		}
+	}
+	return nil
+}
+
+// storableInput refuses what PostgreSQL's text cannot hold.
+func storableInput(field, s string) error {
+	if !utf8.ValidString(s) {
+		return &ValidationError{Field: field, Rule: "utf8", Limit: "valid", Got: "invalid byte " + strconv.Itoa(invalidByte(s)+1)}
+	}
+	if i := strings.IndexByte(s, 0); i >= 0 {
+		return &ValidationError{
+			Field: field, Rule: "pattern", Limit: "free of NUL characters",
+			Got: "one at character " + strconv.Itoa(utf8.RuneCountInString(s[:i])+1),
+		}
+	}
+	return nil
 }
 
 // eventTypeInput is textInput for the type of an audit event.

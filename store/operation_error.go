@@ -22,6 +22,8 @@ var domainErrors = []error{
 	ErrTxFinished,
 	ErrTxBusy,
 	ErrTokenInvalid,
+	ErrMemoryNotFound,
+	ErrMemoryKeyExists,
 }
 
 // operationError is the one place where an error of the driver becomes one of the store. An error that is one already

@@ -188,6 +188,62 @@ func TestRoundTrips(t *testing.T) {
 			return ignore(err, store.ErrTokenInvalid)
 		}},
 		{"clean up expired tokens", func() error { _, err := m.CleanupExpiredTokens(ctx); return err }},
+		{"set global memory", func() error {
+			_, err := m.SetMemory(ctx, store.SetMemoryParams{AgentID: "alice", Key: "k", Value: "v"})
+			return err
+		}},
+		{"set memory of a session", func() error {
+			_, err := m.SetMemory(ctx, store.SetMemoryParams{AgentID: "alice", SessionID: session.ID, Key: "k", Value: "v"})
+			return err
+		}},
+		{"set memory that exists", func() error {
+			_, err := m.SetMemory(ctx, store.SetMemoryParams{AgentID: "alice", SessionID: session.ID, Key: "k", Value: "v", KeepExisting: true})
+			return ignore(err, store.ErrMemoryKeyExists)
+		}},
+		{"set memory of an unknown session", func() error {
+			_, err := m.SetMemory(ctx, store.SetMemoryParams{AgentID: "alice", SessionID: unknownSession, Key: "k", Value: "v"})
+			return ignore(err, store.ErrSessionNotFound)
+		}},
+		{"get global memory", func() error {
+			_, err := m.GetMemory(ctx, store.GetMemoryParams{AgentID: "alice", Key: "k"})
+			return err
+		}},
+		{"get memory of a session", func() error {
+			_, err := m.GetMemory(ctx, store.GetMemoryParams{AgentID: "alice", SessionID: session.ID, Key: "k"})
+			return err
+		}},
+		{"get unknown memory", func() error {
+			_, err := m.GetMemory(ctx, store.GetMemoryParams{AgentID: "alice", Key: "unknown"})
+			return ignore(err, store.ErrMemoryNotFound)
+		}},
+		{"list memory", func() error {
+			_, err := m.ListMemory(ctx, store.ListMemoryParams{AgentID: "alice"})
+			return err
+		}},
+		{"list global memory", func() error {
+			_, err := m.ListMemory(ctx, store.ListMemoryParams{AgentID: "alice", Scope: store.MemoryScopeGlobal})
+			return err
+		}},
+		{"list memory of a session", func() error {
+			_, err := m.ListMemory(ctx, store.ListMemoryParams{AgentID: "alice", Scope: store.MemoryScopeSession, SessionID: session.ID})
+			return err
+		}},
+		{"list all memory", func() error {
+			_, err := m.ListAllMemory(ctx, store.ListAllMemoryParams{Reader: admin})
+			return err
+		}},
+		{"count memory", func() error {
+			_, err := m.CountMemory(ctx, store.CountMemoryParams{Reader: admin})
+			return err
+		}},
+		{"delete global memory", func() error {
+			err := m.DeleteMemory(ctx, store.DeleteMemoryParams{AgentID: "alice", Key: "k"})
+			return ignore(err, store.ErrMemoryNotFound)
+		}},
+		{"delete memory of a session", func() error {
+			err := m.DeleteMemory(ctx, store.DeleteMemoryParams{AgentID: "alice", SessionID: session.ID, Key: "k"})
+			return ignore(err, store.ErrMemoryNotFound)
+		}},
 		{"initialize an up-to-date database", func() error { return m.InitializeDatabase(ctx) }},
 		{"get schema version", func() error { _, err := store.GetSchemaVersion(ctx); return err }},
 		{"execute query", func() error { _, err := store.ExecuteQuery(ctx, "SELECT 1 WHERE ?", true); return err }},
