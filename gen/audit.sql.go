@@ -74,7 +74,10 @@ type AuditListParams struct {
 }
 
 // Audit events of all agents from a key down to a time, newest first. This and the next three are one list: each filter
-// has its own statement, so that each keeps its own index under a plan that does not know the values.
+// has its own statement and its own index. Equality with the filter would let a plan that does not know the value walk
+// idx_audit_log_timestamp instead, which for a rare value is the whole log; BETWEEN and an order that begins with the
+// column leave only the index that has this order. The further filters are CASE so that the plan expects them to keep
+// much and walks the index to the end of the page, rather than sort all that the index finds.
 func (q *Queries) AuditList(ctx context.Context, db DBTX, arg AuditListParams) ([]AuditLog, error) {
 	rows, err := db.Query(ctx, auditList,
 		arg.FromTime,
@@ -113,11 +116,11 @@ func (q *Queries) AuditList(ctx context.Context, db DBTX, arg AuditListParams) (
 const auditListByAgent = `-- name: AuditListByAgent :many
 SELECT id, timestamp, event_type, agent_id, session_id, resource, action, result, metadata
 FROM audit_log
-WHERE agent_id = $1
+WHERE agent_id BETWEEN $1::text AND $1::text
   AND timestamp >= $2::timestamptz
   AND (timestamp, id) < ($3::timestamptz, $4::bigint)
-  AND ($5::text = '' OR event_type = $5::text)
-ORDER BY timestamp DESC, id DESC
+  AND CASE WHEN $5::text = '' THEN true ELSE event_type = $5::text END
+ORDER BY agent_id DESC, timestamp DESC, id DESC
 LIMIT $6
 `
 
@@ -171,10 +174,10 @@ func (q *Queries) AuditListByAgent(ctx context.Context, db DBTX, arg AuditListBy
 const auditListByEventType = `-- name: AuditListByEventType :many
 SELECT id, timestamp, event_type, agent_id, session_id, resource, action, result, metadata
 FROM audit_log
-WHERE event_type = $1
+WHERE event_type BETWEEN $1::text AND $1::text
   AND timestamp >= $2::timestamptz
   AND (timestamp, id) < ($3::timestamptz, $4::bigint)
-ORDER BY timestamp DESC, id DESC
+ORDER BY event_type DESC, timestamp DESC, id DESC
 LIMIT $5
 `
 
@@ -226,12 +229,12 @@ func (q *Queries) AuditListByEventType(ctx context.Context, db DBTX, arg AuditLi
 const auditListBySession = `-- name: AuditListBySession :many
 SELECT id, timestamp, event_type, agent_id, session_id, resource, action, result, metadata
 FROM audit_log
-WHERE session_id = $1::text
+WHERE session_id BETWEEN $1::text AND $1::text
   AND timestamp >= $2::timestamptz
   AND (timestamp, id) < ($3::timestamptz, $4::bigint)
-  AND ($5::text = '' OR agent_id = $5::text)
-  AND ($6::text = '' OR event_type = $6::text)
-ORDER BY timestamp DESC, id DESC
+  AND CASE WHEN $5::text = '' THEN true ELSE agent_id = $5::text END
+  AND CASE WHEN $6::text = '' THEN true ELSE event_type = $6::text END
+ORDER BY session_id DESC, timestamp DESC, id DESC
 LIMIT $7
 `
 
