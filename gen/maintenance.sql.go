@@ -11,12 +11,22 @@ import (
 	"time"
 )
 
-const auditDeleteBefore = `-- name: AuditDeleteBefore :execrows
-DELETE FROM audit_log
-WHERE id IN (
-    SELECT id FROM audit_log WHERE timestamp < $1::timestamptz
-    ORDER BY timestamp LIMIT $2 FOR UPDATE SKIP LOCKED
+const auditDeleteBefore = `-- name: AuditDeleteBefore :one
+WITH deleted AS (
+    DELETE FROM audit_log
+    WHERE id IN (
+        SELECT id FROM audit_log WHERE timestamp < $1::timestamptz
+        ORDER BY timestamp LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id
+), audit AS (
+    INSERT INTO audit_log (event_type, agent_id, metadata)
+    SELECT 'audit_expired', 'system',
+           jsonb_build_object('before', (extract(epoch FROM $1::timestamptz) * 1000000)::bigint, 'rows', count(*))
+    FROM deleted
+    HAVING count(*) > 0
 )
+SELECT count(*) FROM deleted
 `
 
 type AuditDeleteBeforeParams struct {
@@ -24,13 +34,16 @@ type AuditDeleteBeforeParams struct {
 	MaxRows int32
 }
 
-// Deletes one batch of audit rows older than a time; rows that another process is deleting are left to it.
+// Deletes one batch of audit rows older than a time, with an audit row that says so, by which AuditSealVerify knows them
+// from rows that somebody else has removed; rows that another process is deleting are left to it.
 func (q *Queries) AuditDeleteBefore(ctx context.Context, db DBTX, arg AuditDeleteBeforeParams) (int64, error) {
-	result, err := db.Exec(ctx, auditDeleteBefore, arg.Before, arg.MaxRows)
+	row := db.QueryRow(ctx, auditDeleteBefore, arg.Before, arg.MaxRows)
+	var count int64
+	err := row.Scan(&count)
 	if err != nil {
-		return 0, fmt.Errorf("query AuditDeleteBefore: %w", err)
+		err = fmt.Errorf("query AuditDeleteBefore: %w", err)
 	}
-	return result.RowsAffected(), nil
+	return count, err
 }
 
 const databaseHealth = `-- name: DatabaseHealth :one

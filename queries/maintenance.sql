@@ -50,13 +50,24 @@ WHERE id IN (
     ORDER BY expires_at LIMIT @max_rows FOR UPDATE SKIP LOCKED
 );
 
--- Deletes one batch of audit rows older than a time; rows that another process is deleting are left to it.
--- name: AuditDeleteBefore :execrows
-DELETE FROM audit_log
-WHERE id IN (
-    SELECT id FROM audit_log WHERE timestamp < @before::timestamptz
-    ORDER BY timestamp LIMIT @max_rows FOR UPDATE SKIP LOCKED
-);
+-- Deletes one batch of audit rows older than a time, with an audit row that says so, by which AuditSealVerify knows them
+-- from rows that somebody else has removed; rows that another process is deleting are left to it.
+-- name: AuditDeleteBefore :one
+WITH deleted AS (
+    DELETE FROM audit_log
+    WHERE id IN (
+        SELECT id FROM audit_log WHERE timestamp < @before::timestamptz
+        ORDER BY timestamp LIMIT @max_rows FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id
+), audit AS (
+    INSERT INTO audit_log (event_type, agent_id, metadata)
+    SELECT 'audit_expired', 'system',
+           jsonb_build_object('before', (extract(epoch FROM @before::timestamptz) * 1000000)::bigint, 'rows', count(*))
+    FROM deleted
+    HAVING count(*) > 0
+)
+SELECT count(*) FROM deleted;
 
 -- Locks one batch of inactive sessions that nothing has happened in since a time, from a key on; those that somebody
 -- writes to or deletes at the moment are left out. Until the transaction ends no message can be added to them.

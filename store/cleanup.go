@@ -26,7 +26,8 @@ type CleanupReport struct {
 //
 // It works in small batches, each a transaction of its own, and waits for nobody: rows that are in use at the moment are
 // left for the next time. Many processes may run it at once, and one that was interrupted may simply be run again. A
-// session that gets a message while it would be deleted stays. When Cleanup fails, the report says what was deleted until
+// session that gets a message while it would be deleted stays. At the end it seals the audit log, see [Manager.SealAudit],
+// unless ctx is in a transaction. When Cleanup fails, the report says what was deleted until
 // then.
 func (m *Manager) Cleanup(ctx context.Context) (CleanupReport, error) {
 	var report CleanupReport
@@ -37,7 +38,13 @@ func (m *Manager) Cleanup(ctx context.Context) (CleanupReport, error) {
 	if report.InactiveSessions, err = m.deleteInactiveSessions(ctx); err != nil {
 		return report, err
 	}
-	report.OldAuditLogs, err = m.deleteOldAudit(ctx)
+	if report.OldAuditLogs, err = m.deleteOldAudit(ctx); err != nil || m.transaction(ctx) != nil {
+		return report, err
+	}
+	if err := m.expireSeals(ctx); err != nil {
+		return report, err
+	}
+	_, err = m.SealAudit(ctx)
 	return report, err
 }
 
@@ -49,7 +56,8 @@ type CleanupStats struct {
 
 // CleanupExpiredData deletes memory that has expired and audit rows older than AUDIT_LOG_RETENTION_DAYS, in small batches
 // that wait for nobody: many processes may run it at once. When it fails, the stats say what was deleted until then.
-// [Manager.Cleanup] also deletes inactive sessions.
+// Each batch of audit rows leaves an audit row audit_expired of the agent "system". [Manager.Cleanup] also deletes inactive
+// sessions.
 func CleanupExpiredData(ctx context.Context) (CleanupStats, error) {
 	var stats CleanupStats
 	m, err := GetManager(ctx)
