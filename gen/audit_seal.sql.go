@@ -41,8 +41,8 @@ WITH previous AS (
     SELECT a.id, a.timestamp AT TIME ZONE 'UTC' AS at, a.timestamp, a.session_id::text AS session_id,
            sha256(convert_to(jsonb_build_array(a.id, a.timestamp AT TIME ZONE 'UTC', a.event_type, a.agent_id, a.session_id,
                a.resource, a.action, a.result, a.metadata)::text, 'UTF8')) AS row_digest
-    FROM audit_log a, bounds
-    WHERE a.id > bounds.after_id AND a.id <= $1::bigint
+    FROM audit_log a
+    WHERE a.id > (SELECT after_id FROM bounds) AND a.id <= $1::bigint -- a join would start at the first row
     ORDER BY a.id
     LIMIT $2::integer
 ), block AS (
