@@ -353,19 +353,19 @@ func (m *Manager) SummarizeAudit(ctx context.Context, params SummarizeAuditParam
 
 // clean refuses what no text column can be compared with. Old rows may hold agent ids of other forms than today's.
 func (c AuditActivityCursor) clean() (AuditActivityCursor, error) {
-	if err := columnText("after", c.AgentID); err != nil {
+	if err := columnText(c.AgentID); err != nil {
 		return c, err
 	}
-	return c, columnText("after", c.EventType)
+	return c, columnText(c.EventType)
 }
 
 // columnText demands what a text column can hold, for the parts of a cursor.
-func columnText(field, s string) error {
-	if _, err := optionalTextInput(field, s, 255); err != nil {
+func columnText(s string) error {
+	if _, err := optionalTextInput("after", s, 255); err != nil {
 		return err
 	}
 	if controlIndex(s) >= 0 {
-		return &ValidationError{Field: field, Rule: "pattern", Limit: "free of control characters"}
+		return &ValidationError{Field: "after", Rule: "pattern", Limit: "free of control characters"}
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 // that is none gets [ErrPermission]. For what one agent may see there is [Manager.ListActiveSessions].
 
 const (
-	defaultDashboardPage = 50
+	defaultDashboardPage = 100
 	maxDashboardPage     = 1000
 )
 
@@ -67,7 +67,7 @@ type SessionActivityCursor struct {
 type ListSessionActivityParams struct {
 	// Reader is who asks, an admin. Required.
 	Reader Reader
-	// Limit is the size of the page, 1 to 1000; 0 means 50.
+	// Limit is the size of the page, 1 to 1000; 0 means 100.
 	Limit int
 	// After is the Next of the page before; nil means the start.
 	After *SessionActivityCursor
@@ -94,7 +94,7 @@ func (m *Manager) ListSessionActivity(ctx context.Context, params ListSessionAct
 	}
 	before, id := endOfTime, ""
 	if params.After != nil {
-		if err := columnText("after", params.After.ID); err != nil {
+		if err := columnText(params.After.ID); err != nil {
 			return SessionActivityPage{}, err
 		}
 		before, id = time.Time{}, params.After.ID
@@ -159,7 +159,7 @@ type AgentMemoryCursor struct {
 type ListAgentMemoryParams struct {
 	// Reader is who asks, an admin. Required.
 	Reader Reader
-	// Limit is the size of the page, 1 to 1000; 0 means 50.
+	// Limit is the size of the page, 1 to 1000; 0 means 100.
 	Limit int
 	// After is the Next of the page before; nil means the start.
 	After *AgentMemoryCursor
@@ -187,7 +187,7 @@ func (m *Manager) ListAgentMemory(ctx context.Context, params ListAgentMemoryPar
 	after := AgentMemoryCursor{TotalEntries: math.MaxInt64}
 	if params.After != nil {
 		after = *params.After
-		if err := columnText("after", after.AgentID); err != nil {
+		if err := columnText(after.AgentID); err != nil {
 			return AgentMemoryPage{}, err
 		}
 		if after.TotalEntries < 0 {

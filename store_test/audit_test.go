@@ -86,7 +86,7 @@ func TestAppendAudit(t *testing.T) {
 	}
 }
 
-func TestAppendAuditRefuses(t *testing.T) {
+func TestAppendAuditRefuses(t *testing.T) { //nolint:tparallel // the count comes after all subtests
 	t.Parallel()
 	ctx, f := setup(t)
 	before := count(ctx, t, "SELECT count(*) FROM audit_log")
@@ -109,7 +109,7 @@ func TestAppendAuditRefuses(t *testing.T) {
 	for _, test := range tests {
 		params := store.AppendAuditParams{EventType: "x", AgentID: "bob"}
 		test.change(&params)
-		t.Run(test.name, func(t *testing.T) { //nolint:tparallel // the count comes after all of them
+		t.Run(test.name, func(t *testing.T) {
 			_, err := f.AppendAudit(ctx, params)
 			wantInvalid(t, err, test.field)
 		})

@@ -157,8 +157,8 @@ func TestExecuteOnUnreachableServer(t *testing.T) {
 func TestGetSchemaVersion(t *testing.T) {
 	t.Parallel()
 	ctx, m := storetest.New(t)
-	if got, err := store.GetSchemaVersion(ctx); got != store.SchemaVersion() || got != 12 || err != nil {
-		t.Errorf("a migrated database has version %d, %v, want 12", got, err)
+	if got, err := store.GetSchemaVersion(ctx); got != store.SchemaVersion() || got != 14 || err != nil {
+		t.Errorf("a migrated database has version %d, %v, want 14", got, err)
 	}
 	err := m.InTx(ctx, func(ctx context.Context) error {
 		if _, err := store.ExecuteUpdate(ctx, "DELETE FROM schema_version"); err != nil {
@@ -178,8 +178,8 @@ func TestGetSchemaVersion(t *testing.T) {
 	if err := m.InitializeDatabase(empty); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := store.GetSchemaVersion(empty); got != 12 || err != nil {
-		t.Errorf("after initialization the version is %d, %v, want 12", got, err)
+	if got, err := store.GetSchemaVersion(empty); got != 14 || err != nil {
+		t.Errorf("after initialization the version is %d, %v, want 14", got, err)
 	}
 }
 

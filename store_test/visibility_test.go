@@ -145,6 +145,9 @@ func TestVisibilityConditionIsEverywhere(t *testing.T) {
 	anyRead := regexp.MustCompile(`(?i)\b(from|join) messages\b`)
 	parent := regexp.MustCompile(`(?i)from messages p where p\.id = \S+ and p\.session_id = `)
 
+	// These show no message: one counts all of them for admins, the others look whether a session is in use.
+	exempt := []string{"DashboardTotals :one", "SessionLockUnused :many", "SessionDeleteUnused :one"}
+
 	files, err := filepath.Glob("../queries/*.sql")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no queries: %v", err)
@@ -157,6 +160,9 @@ func TestVisibilityConditionIsEverywhere(t *testing.T) {
 		}
 		for _, statement := range strings.Split(string(text), "-- name: ")[1:] {
 			name, sql, _ := strings.Cut(statement, "\n")
+			if slices.Contains(exempt, name) {
+				continue
+			}
 			sql = white.ReplaceAllString(sql, " ")
 			shown := len(reads.FindAllString(sql, -1))
 			checked += shown
