@@ -166,7 +166,7 @@ func (q *Queries) AuditSealHorizonGet(ctx context.Context, db DBTX) (AuditSealHo
 const auditSealHorizonSet = `-- name: AuditSealHorizonSet :exec
 INSERT INTO audit_seal_horizon (last_id, holders)
 VALUES ($1, $2::text[])
-ON CONFLICT (only_row) DO UPDATE SET last_id = excluded.last_id, holders = excluded.holders
+ON CONFLICT (only_row) DO UPDATE SET last_id = excluded.last_id, holders = excluded.holders WHERE audit_seal_horizon.only_row
 `
 
 type AuditSealHorizonSetParams struct {

@@ -29,7 +29,7 @@ SELECT ARRAY(
 -- name: AuditSealHorizonSet :exec
 INSERT INTO audit_seal_horizon (last_id, holders)
 VALUES (@last_id, @holders::text[])
-ON CONFLICT (only_row) DO UPDATE SET last_id = excluded.last_id, holders = excluded.holders;
+ON CONFLICT (only_row) DO UPDATE SET last_id = excluded.last_id, holders = excluded.holders WHERE audit_seal_horizon.only_row;
 
 -- Seals the next block of rows up to the horizon; no row when there are none. A row is digested as the JSON array of its
 -- columns, whose text is the same in every session; AuditSealVerify does the same.
