@@ -11,12 +11,22 @@ import (
 	"time"
 )
 
-const auditDeleteBefore = `-- name: AuditDeleteBefore :execrows
-DELETE FROM audit_log
-WHERE id IN (
-    SELECT id FROM audit_log WHERE timestamp < $1::timestamptz
-    ORDER BY timestamp LIMIT $2 FOR UPDATE SKIP LOCKED
+const auditDeleteBefore = `-- name: AuditDeleteBefore :one
+WITH deleted AS (
+    DELETE FROM audit_log
+    WHERE id IN (
+        SELECT id FROM audit_log WHERE timestamp < $1::timestamptz
+        ORDER BY timestamp LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id
+), audit AS (
+    INSERT INTO audit_log (event_type, agent_id, metadata)
+    SELECT 'audit_expired', 'system',
+           jsonb_build_object('before', (extract(epoch FROM $1::timestamptz) * 1000000)::bigint, 'rows', count(*))
+    FROM deleted
+    HAVING count(*) > 0
 )
+SELECT count(*) FROM deleted
 `
 
 type AuditDeleteBeforeParams struct {
@@ -24,13 +34,16 @@ type AuditDeleteBeforeParams struct {
 	MaxRows int32
 }
 
-// Deletes one batch of audit rows older than a time; rows that another process is deleting are left to it.
+// Deletes one batch of audit rows older than a time, with an audit row that says so, by which AuditSealVerify knows them
+// from rows that somebody else has removed; rows that another process is deleting are left to it.
 func (q *Queries) AuditDeleteBefore(ctx context.Context, db DBTX, arg AuditDeleteBeforeParams) (int64, error) {
-	result, err := db.Exec(ctx, auditDeleteBefore, arg.Before, arg.MaxRows)
+	row := db.QueryRow(ctx, auditDeleteBefore, arg.Before, arg.MaxRows)
+	var count int64
+	err := row.Scan(&count)
 	if err != nil {
-		return 0, fmt.Errorf("query AuditDeleteBefore: %w", err)
+		err = fmt.Errorf("query AuditDeleteBefore: %w", err)
 	}
-	return result.RowsAffected(), nil
+	return count, err
 }
 
 const databaseHealth = `-- name: DatabaseHealth :one
@@ -149,4 +162,86 @@ func (q *Queries) SchemaVersion(ctx context.Context, db DBTX) (int32, error) {
 		err = fmt.Errorf("query SchemaVersion: %w", err)
 	}
 	return column_1, err
+}
+
+const sessionDeleteUnused = `-- name: SessionDeleteUnused :one
+WITH deleted AS (
+    DELETE FROM sessions s
+    WHERE s.id = ANY ($1::text[])
+      AND NOT s.is_active
+      AND NOT EXISTS (SELECT FROM messages m WHERE m.session_id = s.id AND m.timestamp >= $2::timestamptz)
+    RETURNING s.id
+), audit AS (
+    INSERT INTO audit_log (event_type, agent_id, resource)
+    SELECT 'session_deleted', 'system', id FROM deleted
+)
+SELECT count(*) FROM deleted
+`
+
+type SessionDeleteUnusedParams struct {
+	Ids    []string
+	Before time.Time
+}
+
+// Deletes those of the locked sessions that are still unused, with an audit row each. The messages are looked at again:
+// one that was committed between the snapshot of the lock and the lock itself is seen only now.
+func (q *Queries) SessionDeleteUnused(ctx context.Context, db DBTX, arg SessionDeleteUnusedParams) (int64, error) {
+	row := db.QueryRow(ctx, sessionDeleteUnused, arg.Ids, arg.Before)
+	var count int64
+	err := row.Scan(&count)
+	if err != nil {
+		err = fmt.Errorf("query SessionDeleteUnused: %w", err)
+	}
+	return count, err
+}
+
+const sessionLockUnused = `-- name: SessionLockUnused :many
+SELECT s.id, s.updated_at
+FROM sessions s
+WHERE NOT s.is_active
+  AND s.updated_at < $1::timestamptz
+  AND (s.updated_at, s.id) > ($2::timestamptz, $3::text)
+  AND NOT EXISTS (SELECT FROM messages m WHERE m.session_id = s.id AND m.timestamp >= $1::timestamptz)
+ORDER BY s.updated_at, s.id
+LIMIT $4
+FOR UPDATE SKIP LOCKED
+`
+
+type SessionLockUnusedParams struct {
+	Before         time.Time
+	AfterUpdatedAt time.Time
+	AfterID        string
+	MaxRows        int32
+}
+
+type SessionLockUnusedRow struct {
+	ID        string
+	UpdatedAt time.Time
+}
+
+// Locks one batch of inactive sessions that nothing has happened in since a time, from a key on; those that somebody
+// writes to or deletes at the moment are left out. Until the transaction ends no message can be added to them.
+func (q *Queries) SessionLockUnused(ctx context.Context, db DBTX, arg SessionLockUnusedParams) ([]SessionLockUnusedRow, error) {
+	rows, err := db.Query(ctx, sessionLockUnused,
+		arg.Before,
+		arg.AfterUpdatedAt,
+		arg.AfterID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, fmt.Errorf("query SessionLockUnused: %w", err)
+	}
+	defer rows.Close()
+	items := []SessionLockUnusedRow{}
+	for rows.Next() {
+		var i SessionLockUnusedRow
+		if err := rows.Scan(&i.ID, &i.UpdatedAt); err != nil {
+			return nil, fmt.Errorf("query SessionLockUnused: %w", err)
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("query SessionLockUnused: %w", err)
+	}
+	return items, nil
 }

@@ -7,6 +7,8 @@ package gen
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 type ActiveSessionsWithActivity struct {
@@ -62,6 +64,30 @@ type AuditLog struct {
 	Action    *string
 	Result    *string
 	Metadata  json.RawMessage
+}
+
+// digests of the audit rows with after_id < id <= last_id, 32 bytes each in the order of ids; NULL once the rows have expired
+type AuditSeal struct {
+	SealNo         int64
+	AfterID        int64
+	LastID         int64
+	RowCount       int32
+	Newest         time.Time
+	Ids            []int64
+	Timestamps     []pgtype.Timestamp
+	SessionIds     []string
+	RowDigests     []byte
+	ContentDigest  []byte
+	PreviousDigest []byte
+	Digest         []byte
+	SealedAt       time.Time
+}
+
+// audit rows up to last_id may be sealed when the transactions holders have ended
+type AuditSealHorizon struct {
+	OnlyRow bool
+	LastID  int64
+	Holders []string
 }
 
 type Message struct {

@@ -58,10 +58,49 @@ WHERE id IN (
     ORDER BY expires_at LIMIT @max_rows FOR UPDATE SKIP LOCKED
 );
 
--- Deletes one batch of audit rows older than a time; rows that another process is deleting are left to it.
--- name: AuditDeleteBefore :execrows
-DELETE FROM audit_log
-WHERE id IN (
-    SELECT id FROM audit_log WHERE timestamp < @before::timestamptz
-    ORDER BY timestamp LIMIT @max_rows FOR UPDATE SKIP LOCKED
-);
+-- Deletes one batch of audit rows older than a time, with an audit row that says so, by which AuditSealVerify knows them
+-- from rows that somebody else has removed; rows that another process is deleting are left to it.
+-- name: AuditDeleteBefore :one
+WITH deleted AS (
+    DELETE FROM audit_log
+    WHERE id IN (
+        SELECT id FROM audit_log WHERE timestamp < @before::timestamptz
+        ORDER BY timestamp LIMIT @max_rows FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id
+), audit AS (
+    INSERT INTO audit_log (event_type, agent_id, metadata)
+    SELECT 'audit_expired', 'system',
+           jsonb_build_object('before', (extract(epoch FROM @before::timestamptz) * 1000000)::bigint, 'rows', count(*))
+    FROM deleted
+    HAVING count(*) > 0
+)
+SELECT count(*) FROM deleted;
+
+-- Locks one batch of inactive sessions that nothing has happened in since a time, from a key on; those that somebody
+-- writes to or deletes at the moment are left out. Until the transaction ends no message can be added to them.
+-- name: SessionLockUnused :many
+SELECT s.id, s.updated_at
+FROM sessions s
+WHERE NOT s.is_active
+  AND s.updated_at < @before::timestamptz
+  AND (s.updated_at, s.id) > (@after_updated_at::timestamptz, @after_id::text)
+  AND NOT EXISTS (SELECT FROM messages m WHERE m.session_id = s.id AND m.timestamp >= @before::timestamptz)
+ORDER BY s.updated_at, s.id
+LIMIT @max_rows
+FOR UPDATE SKIP LOCKED;
+
+-- Deletes those of the locked sessions that are still unused, with an audit row each. The messages are looked at again:
+-- one that was committed between the snapshot of the lock and the lock itself is seen only now.
+-- name: SessionDeleteUnused :one
+WITH deleted AS (
+    DELETE FROM sessions s
+    WHERE s.id = ANY (@ids::text[])
+      AND NOT s.is_active
+      AND NOT EXISTS (SELECT FROM messages m WHERE m.session_id = s.id AND m.timestamp >= @before::timestamptz)
+    RETURNING s.id
+), audit AS (
+    INSERT INTO audit_log (event_type, agent_id, resource)
+    SELECT 'session_deleted', 'system', id FROM deleted
+)
+SELECT count(*) FROM deleted;

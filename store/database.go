@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,9 +14,6 @@ import (
 
 // This file is the API of the first generation: its functions take the manager from the context, see [GetManager]. The
 // times are in clock.go, the validators in input.go.
-
-// cleanupBatch bounds how many rows one statement of the cleanup deletes, so that none holds locks for long.
-const cleanupBatch = 1000
 
 // GetDBConnection calls fn with a connection inside of a transaction of the context's manager, a savepoint when ctx is in
 // a transaction already. It commits when fn returns nil and rolls back otherwise; see [Manager.InTx].
@@ -216,45 +212,6 @@ func HealthCheck(ctx context.Context) HealthStatus {
 	status.DatabaseInitialized = true
 	status.Status = "healthy"
 	return status
-}
-
-// CleanupStats says what [CleanupExpiredData] deleted, in rows.
-type CleanupStats struct {
-	ExpiredMemory int64 `json:"expired_memory"`
-	OldAuditLogs  int64 `json:"old_audit_logs"`
-}
-
-// CleanupExpiredData deletes memory that has expired and audit rows older than AUDIT_LOG_RETENTION_DAYS, in small batches
-// that wait for nobody: many processes may run it at once. When it fails, the stats say what was deleted until then.
-func CleanupExpiredData(ctx context.Context) (CleanupStats, error) {
-	var stats CleanupStats
-	m, err := GetManager(ctx)
-	if err != nil {
-		return stats, err
-	}
-	stats.ExpiredMemory, err = m.deleteInBatches(ctx, "clean up expired memory", func(db gen.DBTX) (int64, error) {
-		return queries.MemoryDeleteExpired(ctx, db, gen.MemoryDeleteExpiredParams{MaxRows: cleanupBatch})
-	})
-	if err != nil {
-		return stats, err
-	}
-	before := time.Now().Add(-m.config.AuditRetention)
-	stats.OldAuditLogs, err = m.deleteInBatches(ctx, "clean up old audit rows", func(db gen.DBTX) (int64, error) {
-		return queries.AuditDeleteBefore(ctx, db, gen.AuditDeleteBeforeParams{Before: before, MaxRows: cleanupBatch})
-	})
-	return stats, err
-}
-
-// deleteInBatches repeats a statement until it finds less than a batch, and returns the rows deleted in all.
-func (m *Manager) deleteInBatches(ctx context.Context, operation string, batch func(db gen.DBTX) (int64, error)) (int64, error) {
-	var deleted int64
-	for {
-		n, err := query(ctx, m, operation, batch)
-		deleted += n
-		if err != nil || n < cleanupBatch {
-			return deleted, err
-		}
-	}
 }
 
 // SchemaVersion is what [GetSchemaVersion] returns for a database that is up to date with this program.

@@ -24,6 +24,10 @@ const (
 	MaxMemoryValueLength = 100_000
 	// MaxEventTypeLength is the length of an audit event's type, which has at least one character.
 	MaxEventTypeLength = 100
+	// MaxAuditResourceLength is the length of the resource of an audit event, which may be empty.
+	MaxAuditResourceLength = 255
+	// MaxAuditActionLength is the length of the action and of the result of an audit event, which may be empty.
+	MaxAuditActionLength = 100
 	// MaxMessageTypeLength is the length of a message type. An empty one becomes agent_response.
 	MaxMessageTypeLength = 50
 	// MaxSenderTypeLength is the length of a sender type. An empty one becomes generic.

@@ -28,7 +28,7 @@ func (c *MessageCursor) UnmarshalText(text []byte) error {
 	message, errID := strconv.ParseInt(id, 10, 64)
 	if !ok || errMicros != nil || errID != nil {
 		return &ValidationError{
-			Field: "cursor", Rule: "pattern", Limit: "microseconds and message id, as in 1755906515123456.42",
+			Field: "cursor", Rule: "pattern", Limit: "microseconds and id, as in 1755906515123456.42",
 			Got: fmt.Sprintf("%.40q", text),
 		}
 	}
@@ -46,7 +46,7 @@ func (c MessageCursor) validate() error {
 		return err
 	}
 	if c.ID < 0 {
-		return &ValidationError{Field: "cursor", Rule: "range", Limit: "a message id of 0 or more", Got: strconv.FormatInt(c.ID, 10)}
+		return &ValidationError{Field: "cursor", Rule: "range", Limit: "an id of 0 or more", Got: strconv.FormatInt(c.ID, 10)}
 	}
 	return nil
 }

@@ -44,11 +44,11 @@ func fillForCleanup(ctx context.Context, tb testing.TB) {
 func wantCleanedUp(ctx context.Context, tb testing.TB) {
 	tb.Helper()
 	for sql, want := range map[string]int64{
-		"SELECT count(*) FROM agent_memory":                           2,
-		"SELECT count(*) FROM agent_memory WHERE agent_id = 'kept'":   2,
-		"SELECT count(*) FROM audit_log":                              2,
-		"SELECT count(*) FROM audit_log WHERE event_type = 'kept'":    2,
-		"SELECT count(*) FROM agent_memory WHERE expires_at <= now()": 0,
+		"SELECT count(*) FROM agent_memory":                                  2,
+		"SELECT count(*) FROM agent_memory WHERE agent_id = 'kept'":          2,
+		"SELECT count(*) FROM audit_log WHERE event_type <> 'audit_expired'": 2,
+		"SELECT count(*) FROM audit_log WHERE event_type = 'kept'":           2,
+		"SELECT count(*) FROM agent_memory WHERE expires_at <= now()":        0,
 	} {
 		if got := count(ctx, tb, sql); got != want {
 			tb.Errorf("%s: %d, want %d", sql, got, want)

@@ -74,6 +74,23 @@ func TestExecModes(t *testing.T) {
 			if _, err := store.CleanupExpiredData(ctx); err != nil {
 				t.Error(err)
 			}
+			event, err := m.AppendAudit(ctx, store.AppendAuditParams{EventType: "x", AgentID: "carol", Metadata: map[string]any{"x": "'"}, Now: &now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			events, err := m.ListAudit(ctx, store.ListAuditParams{Reader: admin, AgentID: "carol"})
+			if diff := cmp.Diff([]store.AuditEvent{event}, events.Events, jsonValue); diff != "" || err != nil {
+				t.Errorf("audit events: %v (-appended +read):\n%s", err, diff)
+			}
+			if _, err := m.ListSessionActivity(ctx, store.ListSessionActivityParams{Reader: admin}); err != nil {
+				t.Error(err)
+			}
+			if _, err := m.Cleanup(ctx); err != nil {
+				t.Error(err)
+			}
+			if verification, err := m.VerifyAudit(ctx); err != nil || len(verification.Problems) > 0 || verification.Rows == 0 {
+				t.Errorf("verification %+v, error %v", verification, err)
+			}
 			rows, err := store.ExecuteQuery(ctx, "SELECT ?::text AS text, ?::bigint AS number, ?::timestamptz AS time, ?::jsonb AS json",
 				"it's", int64(1)<<40, now, json.RawMessage(`{"a":1}`))
 			if err != nil {

@@ -244,6 +244,31 @@ func TestRoundTrips(t *testing.T) {
 			err := m.DeleteMemory(ctx, store.DeleteMemoryParams{AgentID: "alice", SessionID: session.ID, Key: "k"})
 			return ignore(err, store.ErrMemoryNotFound)
 		}},
+		{"append audit event", func() error {
+			_, err := m.AppendAudit(ctx, store.AppendAuditParams{EventType: "x", AgentID: "alice", SessionID: session.ID})
+			return err
+		}},
+		{"append audit event of unknown session", func() error {
+			_, err := m.AppendAudit(ctx, store.AppendAuditParams{EventType: "x", AgentID: "alice", SessionID: unknownSession})
+			return ignore(err, store.ErrSessionNotFound)
+		}},
+		{"list audit events", func() error {
+			_, err := m.ListAudit(ctx, store.ListAuditParams{Reader: alice, AgentID: "alice", SessionID: session.ID})
+			return err
+		}},
+		{"summarize audit events", func() error {
+			_, err := m.SummarizeAudit(ctx, store.SummarizeAuditParams{Reader: alice, AgentID: "alice"})
+			return err
+		}},
+		{"get totals", func() error { _, err := m.Totals(ctx, admin); return err }},
+		{"list session activity", func() error {
+			_, err := m.ListSessionActivity(ctx, store.ListSessionActivityParams{Reader: admin})
+			return err
+		}},
+		{"list agent memory", func() error {
+			_, err := m.ListAgentMemory(ctx, store.ListAgentMemoryParams{Reader: admin})
+			return err
+		}},
 		{"initialize an up-to-date database", func() error { return m.InitializeDatabase(ctx) }},
 		{"get schema version", func() error { _, err := store.GetSchemaVersion(ctx); return err }},
 		{"execute query", func() error { _, err := store.ExecuteQuery(ctx, "SELECT 1 WHERE ?", true); return err }},

@@ -208,6 +208,9 @@ func TestVisibilityConditionIsEverywhere(t *testing.T) {
 	anyRead := regexp.MustCompile(`(?i)\b(from|join) messages\b`)
 	looks := regexp.MustCompile(`(?i)\b(from|join) messages (p|answer)\b`)
 
+	// These show no message: one counts all of them for admins, the others look whether a session is in use.
+	exempt := []string{"DashboardTotals :one", "SessionLockUnused :many", "SessionDeleteUnused :one"}
+
 	files, err := filepath.Glob("../queries/*.sql")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no queries: %v", err)
@@ -220,6 +223,9 @@ func TestVisibilityConditionIsEverywhere(t *testing.T) {
 		}
 		for _, statement := range strings.Split(string(text), "-- name: ")[1:] {
 			name, sql, _ := strings.Cut(statement, "\n")
+			if slices.Contains(exempt, name) {
+				continue
+			}
 			sql = white.ReplaceAllString(sql, " ")
 			shown := len(reads.FindAllString(sql, -1))
 			checked += shown

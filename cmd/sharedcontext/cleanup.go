@@ -14,24 +14,26 @@ func newCleanup(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cleanup",
 		Short: "Delete what has expired",
-		Long: `Deletes memory entries that have expired and audit rows older than AUDIT_LOG_RETENTION_DAYS, in small batches, while the
-services go on. It may run at any time, and several times at once.`,
+		Long: `Deletes memory entries that have expired, sessions marked inactive in which nothing has happened for
+INACTIVE_SESSION_RETENTION_DAYS, and audit rows older than AUDIT_LOG_RETENTION_DAYS, in small batches, while the services go
+on. It may run at any time, and several times at once.`,
 		Example: `  sharedcontext cleanup
   AUDIT_LOG_RETENTION_DAYS=90 sharedcontext cleanup --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
-			return withManager(ctx, func(ctx context.Context, _ *store.Manager) error {
-				stats, err := store.CleanupExpiredData(ctx)
+			return withManager(ctx, func(ctx context.Context, m *store.Manager) error {
+				report, err := m.Cleanup(ctx)
+				done := fmt.Sprintf("%d expired memory entries, %d inactive sessions and %d old audit rows",
+					report.ExpiredMemory, report.InactiveSessions, report.OldAuditLogs)
 				if err != nil {
-					return fmt.Errorf("after deleting %d memory entries and %d audit rows: %w",
-						stats.ExpiredMemory, stats.OldAuditLogs, err)
+					return fmt.Errorf("after deleting %s: %w", done, err)
 				}
 				if asJSON {
-					return printJSON(s.out, stats)
+					return printJSON(s.out, report)
 				}
-				fmt.Fprintf(s.out, "deleted %d expired memory entries and %d old audit rows\n", stats.ExpiredMemory, stats.OldAuditLogs)
+				fmt.Fprintf(s.out, "deleted %s\n", done)
 				return nil
 			})
 		},

@@ -68,6 +68,8 @@ func TestCleanup(t *testing.T) {
 	config := storetest.Config(t)
 	ctx, _ := storetest.Open(t, config)
 	for _, sql := range []string{
+		`INSERT INTO sessions (id, purpose, created_by, is_active, updated_at) VALUES
+			('old', 'x', 'a', false, now() - interval '8 days'), ('new', 'x', 'a', false, now()), ('active', 'x', 'a', true, now() - interval '8 days')`,
 		"INSERT INTO audit_log (event_type, agent_id, timestamp) VALUES ('old', 'a', now() - interval '31 days'), ('new', 'a', now())",
 		`INSERT INTO agent_memory (agent_id, key, value, created_at, expires_at)
 			VALUES ('a', 'gone', '1', now() - interval '2 hours', now() - interval '1 hour'), ('a', 'here', '1', now(), NULL)`,
@@ -79,12 +81,12 @@ func TestCleanup(t *testing.T) {
 	withDatabase(t, config.URL)
 	r := call(t, "cleanup", "--json")
 	r.want(t, exitOK, "", "")
-	var stats store.CleanupStats
-	r.decode(t, &stats)
-	if stats != (store.CleanupStats{ExpiredMemory: 1, OldAuditLogs: 1}) {
-		t.Errorf("stats %+v", stats)
+	var report store.CleanupReport
+	r.decode(t, &report)
+	if report != (store.CleanupReport{CleanupStats: store.CleanupStats{ExpiredMemory: 1, OldAuditLogs: 1}, InactiveSessions: 1}) {
+		t.Errorf("report %+v", report)
 	}
-	call(t, "cleanup").want(t, exitOK, "deleted 0 expired memory entries and 0 old audit rows\n", "")
+	call(t, "cleanup").want(t, exitOK, "deleted 0 expired memory entries, 0 inactive sessions and 0 old audit rows\n", "")
 }
 
 func TestMigrate(t *testing.T) {
