@@ -204,7 +204,7 @@ func (q *Queries) SessionGet(ctx context.Context, db DBTX, arg SessionGetParams)
 const sessionListActive = `-- name: SessionListActive :many
 WITH page AS (
     SELECT s.id, s.purpose, s.created_at, s.updated_at, s.created_by, s.metadata,
-           greatest(latest.timestamp, s.created_at)::timestamptz AS last_activity
+           coalesce(latest.timestamp, s.created_at)::timestamptz AS last_activity
     FROM sessions s
     LEFT JOIN LATERAL (
         SELECT m.timestamp
@@ -217,8 +217,8 @@ WITH page AS (
         LIMIT 1
     ) latest ON true
     WHERE s.is_active
-      AND (greatest(latest.timestamp, s.created_at), s.id) < ($6::timestamptz, $7::text)
-    ORDER BY greatest(latest.timestamp, s.created_at) DESC, s.id DESC
+      AND (coalesce(latest.timestamp, s.created_at), s.id) < ($6::timestamptz, $7::text)
+    ORDER BY coalesce(latest.timestamp, s.created_at) DESC, s.id DESC
     LIMIT $8
 )
 SELECT page.id, page.purpose, page.created_at, page.updated_at, page.created_by, page.metadata, page.last_activity, counts.message_count, counts.participants

@@ -43,7 +43,7 @@ ORDER BY m.timestamp DESC, m.id DESC;
 -- name: SessionListActive :many
 WITH page AS (
     SELECT s.id, s.purpose, s.created_at, s.updated_at, s.created_by, s.metadata,
-           greatest(latest.timestamp, s.created_at)::timestamptz AS last_activity
+           coalesce(latest.timestamp, s.created_at)::timestamptz AS last_activity
     FROM sessions s
     LEFT JOIN LATERAL (
         SELECT m.timestamp
@@ -56,8 +56,8 @@ WITH page AS (
         LIMIT 1
     ) latest ON true
     WHERE s.is_active
-      AND (greatest(latest.timestamp, s.created_at), s.id) < (@before_activity::timestamptz, @before_id::text)
-    ORDER BY greatest(latest.timestamp, s.created_at) DESC, s.id DESC
+      AND (coalesce(latest.timestamp, s.created_at), s.id) < (@before_activity::timestamptz, @before_id::text)
+    ORDER BY coalesce(latest.timestamp, s.created_at) DESC, s.id DESC
     LIMIT @max_rows
 )
 SELECT page.*, counts.message_count, counts.participants

@@ -163,7 +163,8 @@ type SessionPage struct {
 }
 
 // ListActiveSessions returns the active sessions, the one with the latest visible message first. A session that sees a
-// message between two pages moves to the front: it may then be missing from the later page, never be in it twice. Each call
+// message between two pages moves to the front and may then be missing from the later page; only a message dated before all
+// others of its session can bring it back into a later page. Each call
 // looks at the latest message of every active session: deactivate sessions that are over.
 func (m *Manager) ListActiveSessions(ctx context.Context, params ListActiveSessionsParams) (SessionPage, error) {
 	if err := params.Reader.validate(); err != nil {
