@@ -11,7 +11,7 @@ FUZZTIME      ?= 1m
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(BIN)/sqlc $(BIN)/golangci-lint ## Download the modules and build the tools (the other targets do what they need of it)
@@ -24,6 +24,23 @@ demo: ## Start a private PostgreSQL, let agents write and read a shared context,
 .PHONY: test
 test: ## Run all tests with the race detector
 	$(GO) test -race $(TESTFLAGS) ./...
+
+# The tests of the store by category, each a list of files of store_test/. What is in none of them is integration.
+CONCURRENCY := concurrency memory_concurrency tokens_refresh message_keys transaction_options cleanup cleanup_sessions audit_seal
+SECURITY    := visibility hostile_text query_log tokens tokens_secrecy memory_input dependencies
+FAILURE     := connection_failure starvation manager_close transaction_misuse initialize migrations
+
+.PHONY: test-unit test-integration test-concurrency test-security test-failure
+test-unit: ## Run the tests that need no database operations: rules of input, URLs, placeholders, times
+	$(GO) test -race $(TESTFLAGS) ./store ./schema
+test-integration: ## Run the tests of the store on a server that are in no other category
+	$(GO) test -race $(TESTFLAGS) ./store_test -skip "$$(./.ci/tests-in $(CONCURRENCY) $(SECURITY) $(FAILURE))"
+test-concurrency: ## Run the tests of many agents, processes and retries at once
+	$(GO) test -race $(TESTFLAGS) ./store_test -run "$$(./.ci/tests-in $(CONCURRENCY))"
+test-security: ## Run the tests of visibility, hostile input, secrets and tampering
+	$(GO) test -race $(TESTFLAGS) ./store_test -run "$$(./.ci/tests-in $(SECURITY))"
+test-failure: ## Run the tests of lost servers, cancelled work, misuse and interrupted migrations
+	$(GO) test -race $(TESTFLAGS) ./store_test -run "$$(./.ci/tests-in $(FAILURE))"
 
 .PHONY: cover
 cover: ## Run the tests and print the coverage of hand-written code; fails below $(COVER_MIN) %

@@ -18,17 +18,17 @@ const (
 type CleanupReport struct {
 	CleanupStats
 	InactiveSessions int64 `json:"inactive_sessions"`
+	ExpiredTokens    int64 `json:"expired_tokens"`
 }
 
 // Cleanup deletes what [CleanupExpiredData] deletes, and sessions that are marked inactive and have seen neither a change
 // nor a message for INACTIVE_SESSION_RETENTION_DAYS: with their messages and their session memory, and with an audit row
-// session_deleted of the agent "system" each.
+// session_deleted of the agent "system" each; and tokens, as [Manager.CleanupExpiredTokens] does.
 //
 // It works in small batches, each a transaction of its own, and waits for nobody: rows that are in use at the moment are
 // left for the next time. Many processes may run it at once, and one that was interrupted may simply be run again. A
 // session that gets a message while it would be deleted stays. At the end it seals the audit log, see [Manager.SealAudit],
-// unless ctx is in a transaction. When Cleanup fails, the report says what was deleted until
-// then.
+// unless ctx is in a transaction. When Cleanup fails, the report says what was deleted until then.
 func (m *Manager) Cleanup(ctx context.Context) (CleanupReport, error) {
 	var report CleanupReport
 	var err error
@@ -36,6 +36,9 @@ func (m *Manager) Cleanup(ctx context.Context) (CleanupReport, error) {
 		return report, err
 	}
 	if report.InactiveSessions, err = m.deleteInactiveSessions(ctx); err != nil {
+		return report, err
+	}
+	if report.ExpiredTokens, err = m.CleanupExpiredTokens(ctx); err != nil {
 		return report, err
 	}
 	if report.OldAuditLogs, err = m.deleteOldAudit(ctx); err != nil || m.transaction(ctx) != nil {
@@ -57,7 +60,7 @@ type CleanupStats struct {
 // CleanupExpiredData deletes memory that has expired and audit rows older than AUDIT_LOG_RETENTION_DAYS, in small batches
 // that wait for nobody: many processes may run it at once. When it fails, the stats say what was deleted until then.
 // Each batch of audit rows leaves an audit row audit_expired of the agent "system". [Manager.Cleanup] also deletes inactive
-// sessions.
+// sessions and tokens.
 func CleanupExpiredData(ctx context.Context) (CleanupStats, error) {
 	var stats CleanupStats
 	m, err := GetManager(ctx)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -172,4 +173,90 @@ func ExampleHealthCheck() {
 	status := store.HealthCheck(ctx)
 	fmt.Println(status.Status, status.DatabaseInitialized, status.Error)
 	// Output: healthy true
+}
+
+// An agent keeps what it has learned, for itself, in one session or everywhere.
+func ExampleManager_SetMemory() {
+	ctx, manager, done := exampleDatabase()
+	defer done()
+
+	_, err := manager.SetMemory(ctx, store.SetMemoryParams{
+		AgentID: "planner", Key: "style.indent", Value: "tabs", TTL: 24 * time.Hour,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	entry, err := manager.GetMemory(ctx, store.GetMemoryParams{AgentID: "planner", Key: "style.indent"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = manager.GetMemory(ctx, store.GetMemoryParams{AgentID: "reviewer", Key: "style.indent"})
+	fmt.Println(entry.Value, errors.Is(err, store.ErrMemoryNotFound))
+	// Output: tabs true
+}
+
+// A client holds a token instead of the JWT itself, and exchanges it before it ends.
+func ExampleManager_RefreshToken() {
+	ctx, manager, done := exampleDatabase()
+	defer done()
+
+	token, err := manager.CreateToken(ctx, store.CreateTokenParams{AgentID: "planner", JWT: "eyJhbGciOiJIUzI1NiJ9.e30.signature"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fresh, err := manager.RefreshToken(ctx, token.ID)
+	if err != nil {
+		log.Fatal(err)
+	}
+	resolved, err := manager.ResolveToken(ctx, fresh.ID)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = manager.ResolveToken(ctx, token.ID)
+	fmt.Println(resolved.AgentID, resolved.JWT.Reveal(), errors.Is(err, store.ErrTokenInvalid))
+	// Output: planner eyJhbGciOiJIUzI1NiJ9.e30.signature true
+}
+
+// A retry after an unknown outcome adds nothing twice.
+func ExampleManager_AddMessage_retry() {
+	ctx, manager, done := exampleDatabase()
+	defer done()
+	session, err := manager.CreateSession(ctx, store.CreateSessionParams{Purpose: "deploy", CreatedBy: "planner"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	message := store.NewMessage{Sender: "planner", Content: "Deployed.", IdempotencyKey: "deployment 42"}
+	first, err := manager.AddMessage(ctx, session.ID, message)
+	if err != nil {
+		log.Fatal(err)
+	}
+	again, err := manager.AddMessage(ctx, session.ID, message)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(first.ID == again.ID)
+	// Output: true
+}
+
+// What happened in a session is in the audit log, written with what it records.
+func ExampleManager_ListAudit() {
+	ctx, manager, done := exampleDatabase()
+	defer done()
+	session, err := manager.CreateSession(ctx, store.CreateSessionParams{Purpose: "deploy", CreatedBy: "planner"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := manager.AddMessage(ctx, session.ID, store.NewMessage{Sender: "reviewer", Content: "Go ahead."}); err != nil {
+		log.Fatal(err)
+	}
+	page, err := manager.ListAudit(ctx, store.ListAuditParams{Reader: store.Reader{AgentID: "root", Admin: true}, SessionID: session.ID})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, event := range page.Events {
+		fmt.Println(event.EventType, event.AgentID)
+	}
+	// Output:
+	// message_added reviewer
+	// session_created planner
 }

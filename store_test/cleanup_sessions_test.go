@@ -71,13 +71,19 @@ func TestCleanup(t *testing.T) {
 	t.Parallel()
 	ctx, m := storetest.Open(t, retain(t))
 	fillForCleanup(ctx, t)
-	want := store.CleanupReport{CleanupStats: store.CleanupStats{ExpiredMemory: expiredMemoryRows, OldAuditLogs: oldAuditRows}}
+	const tokens = "INSERT INTO secure_tokens (token_id, encrypted_jwt, agent_id, expires_at) VALUES ('long ago', '', 'a', now() - interval '8 days'), ('recoverable', '', 'a', now() - interval '6 days')"
+	if _, err := store.ExecuteUpdate(ctx, tokens); err != nil {
+		t.Fatal(err)
+	}
+	want := store.CleanupReport{
+		CleanupStats: store.CleanupStats{ExpiredMemory: expiredMemoryRows, OldAuditLogs: oldAuditRows}, ExpiredTokens: 1,
+	}
 	got, err := m.Cleanup(ctx)
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	wantCleanedUp(ctx, t)
-	if diff := cmp.Diff([]string{"expired_memory", "inactive_sessions", "old_audit_logs"}, jsonKeys(t, got)); diff != "" {
+	if diff := cmp.Diff([]string{"expired_memory", "expired_tokens", "inactive_sessions", "old_audit_logs"}, jsonKeys(t, got)); diff != "" {
 		t.Errorf("fields (-want +got):\n%s", diff)
 	}
 }

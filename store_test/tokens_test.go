@@ -300,7 +300,9 @@ func TestTokenExpiry(t *testing.T) {
 
 func TestTokensNeedAKey(t *testing.T) {
 	t.Parallel()
-	ctx, m := storetest.New(t)
+	config := storetest.Config(t)
+	config.EncryptionKeys = nil
+	ctx, m := storetest.Open(t, config)
 	calls := map[string]func() error{
 		"create token": func() error {
 			_, err := m.CreateToken(ctx, store.CreateTokenParams{AgentID: "alice", JWT: testJWT})

@@ -21,6 +21,8 @@ package storetest
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"testing"
@@ -56,8 +58,8 @@ func Open(tb testing.TB, config store.Config) (context.Context, *store.Manager) 
 	return store.NewContext(tb.Context(), manager), manager
 }
 
-// Config returns the configuration of a migrated database that only this test uses, for tests that open managers of
-// their own. The database is dropped after the test.
+// Config returns the configuration of a migrated database that only this test uses, with a key for its tokens, for tests
+// that open managers of their own. The database is dropped after the test.
 func Config(tb testing.TB) store.Config {
 	tb.Helper()
 	return newDatabase(tb, (*server).createMigrated)
@@ -90,7 +92,14 @@ func newDatabase(tb testing.TB, create func(*server, context.Context) (string, e
 			tb.Errorf("storetest: drop database: %v", err)
 		}
 	})
-	return store.Config{URL: server.url(name), MinConnections: -1, ExecMode: mode}
+	return store.Config{URL: server.url(name), MinConnections: -1, ExecMode: mode, EncryptionKeys: []store.Secret{newKey()}}
+}
+
+// newKey returns a Fernet key, so that tokens work.
+func newKey() store.Secret {
+	var key [32]byte
+	_, _ = rand.Read(key[:]) // never fails, by its documentation
+	return store.Secret(base64.URLEncoding.EncodeToString(key[:]))
 }
 
 // execMode returns the mode of this name, auto for none.
