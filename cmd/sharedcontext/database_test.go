@@ -86,7 +86,7 @@ func TestCleanup(t *testing.T) {
 	if report != (store.CleanupReport{CleanupStats: store.CleanupStats{ExpiredMemory: 1, OldAuditLogs: 1}, InactiveSessions: 1}) {
 		t.Errorf("report %+v", report)
 	}
-	call(t, "cleanup").want(t, exitOK, "deleted 0 expired memory entries, 0 inactive sessions and 0 old audit rows\n", "")
+	call(t, "cleanup").want(t, exitOK, "deleted 0 expired memory entries, 0 inactive sessions, 0 expired tokens and 0 old audit rows\n", "")
 }
 
 func TestMigrate(t *testing.T) {
