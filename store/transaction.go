@@ -39,8 +39,21 @@ type transaction struct {
 	rows     pgx.Rows // the latest that a Conn has returned
 }
 
-// enter claims the transaction for one call.
+// enter claims the transaction for one statement, which it refuses while rows of another are open: what the driver makes of
+// that depends on how statements are sent.
 func (t *transaction) enter() error {
+	if err := t.step(); err != nil {
+		return err
+	}
+	if t.rows != nil && t.tx.Conn().PgConn().IsBusy() {
+		t.use.Unlock()
+		return fmt.Errorf("%w: rows of a query are still open", ErrTxBusy)
+	}
+	return nil
+}
+
+// step claims the transaction for reading a row.
+func (t *transaction) step() error {
 	if !t.use.TryLock() {
 		return ErrTxBusy
 	}
@@ -67,7 +80,7 @@ func (t *transaction) finish() error {
 	t.finished = true
 	if t.rows != nil && t.tx.Conn().PgConn().IsBusy() {
 		t.rows.Close()
-		err = cmp.Or(err, errOpenRows)
+		err = cmp.Or(err, operationError("query", t.rows.Err()), errOpenRows)
 	}
 	return err
 }
