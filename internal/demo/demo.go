@@ -51,8 +51,8 @@ type Options struct {
 	// Delete removes the sessions, the memory and the tokens of this demonstration at the end, however that comes about.
 	// No others are touched. The audit rows about them stay.
 	Delete bool
-	// Private says that nobody else uses the database. Then what concerns all of it is called as well: its cleanup, the
-	// sealing of its audit log, and its health.
+	// Private says that the database was empty before and that nobody else uses it. Then what concerns all of it is called
+	// as well: its cleanup, the sealing of its audit log, and its health.
 	Private bool
 	// Progress is told how far it is; nil means nobody.
 	Progress Progress

@@ -8,13 +8,13 @@ import (
 	"github.com/sharedcontext/sharedcontext/v2/store"
 )
 
+// tokenText bounds the text of the transcript that a token stands for, in characters.
+const tokenText = 500
+
 // exchangeTokens makes a token for a text of the transcript, resolves it, refreshes it, and recovers an expired one.
 func (o *operations) exchangeTokens(ctx context.Context, at where) error {
-	text := o.transcript.Entries[0].Content
-	jwt := store.Secret(text[:min(len(text), 1000)])
-	if cut := clean(string([]rune(text)[:min(len([]rune(text)), 500)])); cut != "" {
-		jwt = store.Secret(cut)
-	}
+	text := []rune(clean(o.transcript.Entries[0].Content))
+	jwt := store.Secret(string(text[:min(len(text), tokenText)]))
 	o.called("CreateToken")
 	token, err := o.manager.CreateToken(ctx, store.CreateTokenParams{AgentID: o.agent, JWT: jwt, TTL: 2 * time.Hour})
 	var config *store.ConfigError
