@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -25,11 +27,14 @@ func newDemo(s streams) *cobra.Command {
 		Use:   "demo",
 		Short: "Let agents write at once, and verify what they read",
 		Long: `Plays a transcript: every sender becomes an agent of its own, all of them write at once. Then every agent, and some who
-were not there, read everything back in every way there is, and each answer is compared with what the rules say. The exit
-code is 1 if anything differs.
+were not there, read everything back in every way there is, and each answer is compared with what the rules say. At last
+every other operation is called, from memory and tokens to the audit log, and checked too. The exit code is 1 if anything
+differs.
 
 Without DATABASE_URL it starts a private PostgreSQL, which vanishes at the end. With it, the demo writes sessions of its
-own into that database and deletes them at the end, unless --keep is given; of its audit rows the cleanup takes care.
+own into that database, with memory and tokens of agents "demo-…", and deletes them at the end, unless --keep is given; of
+its audit rows the cleanup takes care. Cleaning up and sealing the audit log, which concern the whole database, are left
+out there. Without JWT_ENCRYPTION_KEY it encrypts its tokens with a key that it makes up and forgets.
 
 A transcript has a JSON object per line:
   {"ref":2,"session":"session_0123456789abcdef","purpose":"…","sender":"agent_1","sender_type":"claude",
@@ -48,7 +53,7 @@ the program. All of it is checked before anything is written.`,
 	}
 	cmd.Flags().StringVar(&flags.transcript, "transcript", "", "file of JSON lines to play")
 	cmd.Flags().BoolVar(&flags.asJSON, "json", false, "print one JSON object")
-	cmd.Flags().BoolVar(&flags.keep, "keep", false, "leave the sessions in the database that DATABASE_URL names")
+	cmd.Flags().BoolVar(&flags.keep, "keep", false, "leave sessions, memory and tokens in the database that DATABASE_URL names")
 	return cmd
 }
 
@@ -63,21 +68,36 @@ func runDemo(ctx context.Context, s streams, flags demoFlags) error {
 	}
 	options := demo.Options{Transcript: transcript, Delete: given && !flags.keep, Progress: newProgress(s.err)}
 	if given {
-		return withManager(ctx, func(ctx context.Context, manager *store.Manager) error {
+		config, err := store.ConfigFromEnv()
+		if err != nil {
+			return err
+		}
+		if len(config.EncryptionKeys) == 0 {
+			config.EncryptionKeys = []store.Secret{newDemoKey()}
+		}
+		return withConfig(ctx, config, func(ctx context.Context, manager *store.Manager) error {
 			if options.Server, err = describeDatabase(ctx, manager); err != nil {
 				return err
 			}
 			return playDemo(ctx, s, flags, manager, options)
 		})
 	}
+	options.Private = true
 	options.Progress.Start("starting a private PostgreSQL", 1)
 	return withServer(ctx, postgres.Options{}, func(ctx context.Context, url, description string) error {
 		options.Progress.Add(1)
 		options.Server = description
-		return withConfig(ctx, store.Config{URL: url}, func(ctx context.Context, manager *store.Manager) error {
+		return withConfig(ctx, store.Config{URL: url, EncryptionKeys: []store.Secret{newDemoKey()}}, func(ctx context.Context, manager *store.Manager) error {
 			return playDemo(ctx, s, flags, manager, options)
 		})
 	})
+}
+
+// newDemoKey returns a key for tokens that nobody needs after this run.
+func newDemoKey() store.Secret {
+	var key [32]byte
+	_, _ = rand.Read(key[:]) // never fails, by its documentation
+	return store.Secret(base64.URLEncoding.EncodeToString(key[:]))
 }
 
 func readTranscript(name string) (*demo.Transcript, error) {

@@ -22,7 +22,8 @@ func TestDemo(t *testing.T) {
 	withDatabase(t, "")
 	r := call(t, "demo")
 	r.want(t, exitOK, "\n"+proven+"\n", "12 agents writing messages (47)\n")
-	for _, text := range []string{"server      private PostgreSQL ", "3 sessions, 12 agents, 47 messages", "differences 0\n", "add message"} {
+	for _, text := range []string{"server      private PostgreSQL ", "3 sessions, 12 agents, 47 messages", "differences 0\n", "add message",
+		"operations  ", ", all checked\n"} {
 		if !strings.Contains(r.out, text) {
 			t.Errorf("%q is not in:\n%s", text, r.out)
 		}
@@ -52,9 +53,24 @@ func TestDemoInDatabase(t *testing.T) {
 		report.Deleted != 3 || !strings.HasPrefix(report.Server, "PostgreSQL ") || report.AddMessage.Max <= 0 || report.ReadPage.P50 <= 0 {
 		t.Errorf("report %+v", report)
 	}
+	if o := report.Operations; !o.Checked || o.Calls["ResolveToken"] == 0 || o.Calls["SealAudit"] != 0 || len(o.LeftOut) != 1 {
+		t.Errorf("operations %+v", o)
+	}
+	left := func(sql string, want bool) {
+		t.Helper()
+		rows, err := store.ExecuteQuery(ctx, sql)
+		if err != nil || len(rows) > 0 != want {
+			t.Errorf("%s: %d rows, %v", sql, len(rows), err)
+		}
+	}
+	const memory, tokens = "SELECT FROM agent_memory WHERE key LIKE 'demo.%'", "SELECT FROM secure_tokens WHERE agent_id LIKE 'demo-%'"
 	sessions(0)
+	left(memory, false)
+	left(tokens, false)
 	call(t, "demo", "--keep").want(t, exitOK, proven, "")
 	sessions(3)
+	left(memory, true)
+	left(tokens, true)
 	call(t, "demo").want(t, exitOK, "deleted     3 sessions", "")
 	sessions(3)
 }

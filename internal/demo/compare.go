@@ -25,7 +25,10 @@ type Mismatch struct {
 
 // Error puts it into one line, so that a mismatch can be returned as an error.
 func (m Mismatch) Error() string {
-	text := fmt.Sprintf("session %s (%s), reader %s, %s", m.Session, m.TranscriptSession, m.Reader, m.Read)
+	text := fmt.Sprintf("reader %s, %s", m.Reader, m.Read)
+	if m.Session != "" {
+		text = fmt.Sprintf("session %s (%s), %s", m.Session, m.TranscriptSession, text)
+	}
 	if m.MessageID != 0 {
 		text += fmt.Sprintf(", message %d", m.MessageID)
 	}

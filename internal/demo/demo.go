@@ -2,7 +2,8 @@
 //
 // Every sender of the transcript becomes an agent with a goroutine of its own; all of them write at once, over one pool.
 // Then everyone reads everything back, in all the ways the store offers, and each answer is compared with what the
-// documented rules say, worked out here without the store:
+// documented rules say, worked out here without the store. At last every other operation of the store is called, and what
+// it answers compared in the same way:
 //
 //	transcript, err := demo.Sample()
 //	if err != nil {
@@ -47,14 +48,19 @@ type Options struct {
 	Transcript *Transcript
 	// Server describes the server, for the report.
 	Server string
-	// Delete removes the sessions of this demonstration at the end, however that comes about. No other session is
-	// touched. The audit rows about them stay.
+	// Delete removes the sessions, the memory and the tokens of this demonstration at the end, however that comes about.
+	// No others are touched. The audit rows about them stay.
 	Delete bool
+	// Private says that the database was empty before and that nobody else uses it. Then what concerns all of it is called
+	// as well: its cleanup, the sealing of its audit log, and its health.
+	Private bool
 	// Progress is told how far it is; nil means nobody.
 	Progress Progress
 
 	// beforeReading is called between writing and reading. Tests damage the data there.
 	beforeReading func(context.Context, *playback) error
+	// betweenOperations is called in each area of the operations, by name, between writing and reading.
+	betweenOperations func(context.Context, string, *operations) error
 }
 
 // Progress is told how far a demonstration is. Add may be called by several goroutines at once.
@@ -109,7 +115,8 @@ func Play(ctx context.Context, manager *store.Manager, options Options) (report 
 	defer p.progress.Stop()
 	report = &Report{
 		Server: options.Server, Connections: p.connections, Transcript: p.transcript.Name,
-		Sessions: len(p.transcript.Conversations), Agents: len(p.transcript.Agents), Messages: len(p.transcript.Entries),
+		Operations: Operations{Calls: map[string]int64{}, LeftOut: []string{}},
+		Sessions:   len(p.transcript.Conversations), Agents: len(p.transcript.Agents), Messages: len(p.transcript.Entries),
 	}
 	start := time.Now()
 	defer func() { p.report(report, time.Since(start), err) }()
@@ -139,6 +146,9 @@ func Play(ctx context.Context, manager *store.Manager, options Options) (report 
 		return report, err
 	}
 	report.ReadSeconds = time.Since(reading).Seconds()
+	if err := p.operate(ctx, options, report); err != nil {
+		return report, err
+	}
 	p.complete = true
 	return report, nil
 }

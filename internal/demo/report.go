@@ -32,6 +32,8 @@ type Report struct {
 	Lists        int64 `json:"lists"`             // active lists, each by another reader
 	MessagesRead int64 `json:"messages_verified"` // each time that a message was read and compared
 
+	Operations Operations `json:"operations"`
+
 	MismatchCount int        `json:"mismatch_count"`
 	Mismatches    []Mismatch `json:"mismatches"` // the first of them
 
@@ -100,6 +102,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	row("verified", "%s read in %.2f s, %s/s: %s of a session by a reader, %s",
 		plural(r.MessagesRead, "message"), r.ReadSeconds, group(int64(r.ReadRate)), plural(r.Reads, "reading"),
 		plural(r.Lists, "list")+" of sessions")
+	if r.Operations.Kinds > 0 {
+		row("operations", "%s", r.Operations.text())
+	}
 	if r.Cleaned > 0 {
 		row("cleaned", "%s without control characters or outer white space", plural(int64(r.Cleaned), "text"))
 	}
