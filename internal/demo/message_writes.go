@@ -3,6 +3,7 @@ package demo
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/sharedcontext/sharedcontext/v2/store"
@@ -72,8 +73,7 @@ func (o *operations) addBatch(ctx context.Context, at where) error {
 		return err
 	}
 	if len(got) != len(want) {
-		o.wrong(at, "%d messages were added at once, and %d came back", len(want), len(got))
-		return nil
+		return fmt.Errorf("%d messages were added at once, and %d came back", len(want), len(got)) // the rest builds on them
 	}
 	for i, w := range want {
 		w.id = got[i].ID
