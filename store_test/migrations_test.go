@@ -291,7 +291,7 @@ func (f tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.Trace
 
 func (tracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// The migration that runs when ctx ends is finished, the next one does not begin.
+// The migration that runs when ctx ends is cancelled and taken back; the next one does not begin, and a later run completes.
 func TestCancelledMigration(t *testing.T) {
 	t.Parallel()
 	config := storetest.EmptyConfig(t)
