@@ -55,7 +55,9 @@ func TestEveryOperation(t *testing.T) {
 // TestSharedDatabase leaves alone what concerns the whole database, and says so.
 func TestSharedDatabase(t *testing.T) {
 	t.Parallel()
-	ctx, manager := storetest.New(t)
+	config := storetest.Config(t)
+	config.EncryptionKeys = nil
+	ctx, manager := storetest.Open(t, config)
 	if _, err := manager.SetMemory(ctx, store.SetMemoryParams{AgentID: "somebody", Key: "theirs", Value: "stays"}); err != nil {
 		t.Fatal(err)
 	}
