@@ -72,6 +72,7 @@ func TestHostileTexts(t *testing.T) {
 		checkHostileSession(ctx, t, f.Manager, text)
 		checkHostileMessage(ctx, t, f.Manager, target.ID, text)
 		checkHostileNames(ctx, t, f.Manager, target.ID, text)
+		checkHostileAudit(ctx, t, f.Manager, target.ID, text)
 	}
 	if after := bystanders(); after != before {
 		t.Errorf("rows of others were changed:\n%s\nbefore:\n%s", after, before)
@@ -164,6 +165,40 @@ func checkHostileMessage(ctx context.Context, t *testing.T, m *store.Manager, se
 			t.Errorf("metadata (-want +got):\n%s", diff)
 		}
 	}
+}
+
+func checkHostileAudit(ctx context.Context, t *testing.T, m *store.Manager, session, text string) {
+	t.Helper()
+	tests := []struct {
+		what     string
+		most     int
+		required bool
+		params   store.AppendAuditParams
+		column   string
+	}{
+		{"event type", 100, true, store.AppendAuditParams{EventType: text}, "event_type"},
+		{"resource", 255, false, store.AppendAuditParams{EventType: "x", Resource: text}, "resource"},
+		{"action", 100, false, store.AppendAuditParams{EventType: "x", Action: text}, "action"},
+		{"result", 100, false, store.AppendAuditParams{EventType: "x", Result: text}, "result"},
+	}
+	for _, test := range tests {
+		want, ok := cleaned(text, test.most)
+		nothing := !test.required && utf8.ValidString(text) && want == ""
+		test.params.AgentID, test.params.SessionID = "mallory", session
+		event, err := m.AppendAudit(ctx, test.params)
+		if !wantOutcome(t, test.what, text, err, ok || nothing) {
+			continue
+		}
+		rows, err := store.ExecuteQuery(ctx, "SELECT coalesce("+test.column+", '') AS text FROM audit_log WHERE id = ?", event.ID)
+		if err != nil || rows[0]["text"] != want {
+			t.Errorf("%s %.40q is stored as %v, %v", test.what, text, rows, err)
+		}
+	}
+	_, ok := cleaned(text, 100)
+	_, err := m.ListAudit(ctx, store.ListAuditParams{Reader: admin, EventType: text})
+	wantOutcome(t, "event type to list", text, err, ok || utf8.ValidString(text) && strings.TrimFunc(text, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.Is(unicode.Cc, r)
+	}) == "")
 }
 
 // checkHostileNames tries the text where only names are accepted, none of which is among the hostile texts but plain ones.
