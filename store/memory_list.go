@@ -85,7 +85,7 @@ func (m *Manager) ListMemory(ctx context.Context, params ListMemoryParams) (Memo
 			rows, err := queries.MemoryListGlobal(ctx, db, gen.MemoryListGlobalParams{
 				AgentID: params.AgentID, AfterKey: after.Key, Prefix: params.Prefix, Now: params.Now, MaxRows: limit + 1,
 			})
-			return memoryInfos(rows, func(row *gen.MemoryListGlobalRow) MemoryInfo {
+			return convert(rows, func(row gen.MemoryListGlobalRow) MemoryInfo {
 				return MemoryInfo{params.AgentID, "", row.Key, int(row.Size), row.CreatedAt, row.UpdatedAt, row.ExpiresAt}
 			}), err
 		case MemoryScopeSession:
@@ -93,7 +93,7 @@ func (m *Manager) ListMemory(ctx context.Context, params ListMemoryParams) (Memo
 				AgentID: params.AgentID, SessionID: params.SessionID, AfterKey: after.Key, Prefix: params.Prefix, Now: params.Now,
 				MaxRows: limit + 1,
 			})
-			return memoryInfos(rows, func(row *gen.MemoryListSessionRow) MemoryInfo {
+			return convert(rows, func(row gen.MemoryListSessionRow) MemoryInfo {
 				return MemoryInfo{params.AgentID, params.SessionID, row.Key, int(row.Size), row.CreatedAt, row.UpdatedAt, row.ExpiresAt}
 			}), err
 		default:
@@ -101,7 +101,7 @@ func (m *Manager) ListMemory(ctx context.Context, params ListMemoryParams) (Memo
 				AgentID: params.AgentID, AfterSessionID: after.SessionID, AfterKey: after.Key, Prefix: params.Prefix, Now: params.Now,
 				MaxRows: limit + 1,
 			})
-			return memoryInfos(rows, func(row *gen.MemoryListAgentRow) MemoryInfo {
+			return convert(rows, func(row gen.MemoryListAgentRow) MemoryInfo {
 				return MemoryInfo{params.AgentID, row.SessionID, row.Key, int(row.Size), row.CreatedAt, row.UpdatedAt, row.ExpiresAt}
 			}), err
 		}
@@ -152,20 +152,7 @@ func (p *ListMemoryParams) clean() (int32, error) {
 	if p.Now, err = nowInput(p.Now, 0); err != nil {
 		return 0, err
 	}
-	return memoryLimitInput(p.Limit)
-}
-
-// memoryLimitInput is limitInput for a page of memory.
-func memoryLimitInput(limit int) (int32, error) {
-	return limitInput(limit, defaultMemoryPage, maxMemoryPage)
-}
-
-func memoryInfos[R any](rows []R, info func(*R) MemoryInfo) []MemoryInfo {
-	infos := make([]MemoryInfo, len(rows))
-	for i := range rows {
-		infos[i] = info(&rows[i])
-	}
-	return infos
+	return limitInput(p.Limit, defaultMemoryPage, maxMemoryPage)
 }
 
 // MemoryUpdateCursor is a place in the list of all memory: it continues behind the entry that it names.
@@ -201,7 +188,7 @@ func (m *Manager) ListAllMemory(ctx context.Context, params ListAllMemoryParams)
 	if err := params.Reader.mustBeAdmin(operation); err != nil {
 		return AllMemoryPage{}, err
 	}
-	limit, err := memoryLimitInput(params.Limit)
+	limit, err := limitInput(params.Limit, defaultMemoryPage, maxMemoryPage)
 	if err != nil {
 		return AllMemoryPage{}, err
 	}
@@ -230,7 +217,7 @@ func (m *Manager) ListAllMemory(ctx context.Context, params ListAllMemoryParams)
 		last := &rows[limit-1]
 		page.Next = &MemoryUpdateCursor{UpdatedAt: last.UpdatedAt, ID: last.ID}
 	}
-	page.Entries = memoryInfos(rows, func(row *gen.MemoryListLatestRow) MemoryInfo {
+	page.Entries = convert(rows, func(row gen.MemoryListLatestRow) MemoryInfo {
 		return MemoryInfo{row.AgentID, row.SessionID, row.Key, int(row.Size), row.CreatedAt, row.UpdatedAt, row.ExpiresAt}
 	})
 	return page, nil

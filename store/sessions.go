@@ -95,7 +95,6 @@ type SessionDetail struct {
 // GetSession returns a session, active or not, with its 50 latest messages that reader may see, newest first. An unknown
 // id is [ErrSessionNotFound].
 func (m *Manager) GetSession(ctx context.Context, sessionID string, reader Reader) (SessionDetail, error) {
-	const operation = "get session"
 	if err := sessionIDInput(sessionID); err != nil {
 		return SessionDetail{}, err
 	}
@@ -103,17 +102,14 @@ func (m *Manager) GetSession(ctx context.Context, sessionID string, reader Reade
 		return SessionDetail{}, err
 	}
 	sight := reader.see(nil)
-	rows, err := query(ctx, m, operation, func(db gen.DBTX) ([]gen.SessionGetRow, error) {
-		return queries.SessionGet(ctx, db, gen.SessionGetParams{
+	rows, err := query(ctx, m, "get session", func(db gen.DBTX) ([]gen.SessionGetRow, error) {
+		return foundSession(queries.SessionGet(ctx, db, gen.SessionGetParams{
 			Seen: sight.seen, Own: sight.own, Reader: reader.AgentID, Kin: sight.kin, ReaderType: reader.AgentType,
 			MaxMessages: latestMessages, ID: sessionID,
-		})
+		}))
 	})
 	if err != nil {
 		return SessionDetail{}, err
-	}
-	if len(rows) == 0 {
-		return SessionDetail{}, operationError(operation, ErrSessionNotFound)
 	}
 	detail := SessionDetail{Session: Session(rows[0].Session), Messages: make([]Message, 0, len(rows))}
 	detail.Metadata = objectOrNil(detail.Metadata)
@@ -164,8 +160,8 @@ type SessionPage struct {
 
 // ListActiveSessions returns the active sessions, the one with the latest visible message first. A session that sees a
 // message between two pages moves to the front and may then be missing from the later page; only a message dated before all
-// others of its session can bring it back into a later page. Each call
-// looks at the latest message of every active session: deactivate sessions that are over.
+// others of its session can bring it back into a later page. Each call looks at the latest message of every active session:
+// deactivate sessions that are over.
 func (m *Manager) ListActiveSessions(ctx context.Context, params ListActiveSessionsParams) (SessionPage, error) {
 	if err := params.Reader.validate(); err != nil {
 		return SessionPage{}, err
