@@ -298,8 +298,13 @@ func (m *Migrator) dropUnfinished(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
-	return m.cancellable(ctx, drop, func() error {
-		_, err := m.db.ExecContext(context.WithoutCancel(ctx), drop)
+	return m.concurrently(ctx, drop)
+}
+
+// concurrently runs a statement that waits for other transactions and is cancelled when ctx ends.
+func (m *Migrator) concurrently(ctx context.Context, statement string) error {
+	return m.cancellable(ctx, statement, func() error {
+		_, err := m.db.ExecContext(context.WithoutCancel(ctx), statement)
 		return err
 	})
 }

@@ -116,7 +116,8 @@ dev and demo start a private PostgreSQL where there is none. Exit codes: 0 all w
   sharedcontext dev                      run a PostgreSQL for development, print its DATABASE_URL
   sharedcontext dev -- go test ./...     run a command with that DATABASE_URL
   sharedcontext migrate up               create the schema or bring it up to date
-  sharedcontext health --json            ask the database how it is`,
+  sharedcontext health --json            ask the database how it is
+  sharedcontext search-index build       make searches of the whole history fast`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -126,7 +127,7 @@ dev and demo start a private PostgreSQL where there is none. Exit codes: 0 all w
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2 // letters
-	root.AddCommand(newMigrate(s), newHealth(s), newCleanup(s), newDev(s), newDemo(s))
+	root.AddCommand(newMigrate(s), newHealth(s), newCleanup(s), newSearchIndex(s), newDev(s), newDemo(s))
 	return root
 }
 
