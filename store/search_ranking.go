@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"time"
 
@@ -32,37 +34,27 @@ type ranking struct {
 
 	best   []ranked // the best first, at most limit
 	scored int64    // rows that were looked at
-	oldest ranked   // of these rows, without a score
+	oldest place    // of these rows
 
 	text []byte // of the row at hand
 }
 
+// place is where a message stands in its session.
+type place struct {
+	time int64 // microseconds
+	id   int64
+}
+
+// compare orders by recency, the newest first.
+func (p place) compare(other place) int {
+	return cmp.Or(cmp.Compare(other.time, p.time), cmp.Compare(other.id, p.id))
+}
+
 // ranked is a message in a ranking.
 type ranked struct {
+	place
 	score   float64
-	time    int64 // microseconds
-	id      int64
 	message Message
-}
-
-// compare orders by score, then by recency, the first first.
-func (a *ranked) compare(b *ranked) int {
-	switch {
-	case a.score != b.score:
-		return order(a.score > b.score)
-	case a.time != b.time:
-		return order(a.time > b.time)
-	case a.id != b.id:
-		return order(a.id > b.id)
-	}
-	return 0
-}
-
-func order(first bool) int {
-	if first {
-		return -1
-	}
-	return 1
 }
 
 // cutoff is the score that a message must have to be in the result.
@@ -74,28 +66,30 @@ func (r *ranking) cutoff() float64 {
 }
 
 // offer scores a message and reports whether it is among the best so far.
-func (r *ranking) offer(candidate ranked, sender, content, metadata []byte) bool {
-	r.scored++
-	if r.scored == 1 || candidate.time < r.oldest.time || candidate.time == r.oldest.time && candidate.id < r.oldest.id {
-		r.oldest = candidate
+func (r *ranking) offer(at place, sender, content, metadata []byte) bool {
+	if r.scored == 0 || at.compare(r.oldest) > 0 {
+		r.oldest = at
 	}
+	r.scored++
 	if !r.withMetadata {
 		metadata = nil
 	}
 	r.text = appendSearchText(r.text[:0], sender, content, metadata)
 	cutoff := r.cutoff()
-	candidate.score = r.scorer.PartialRatio(r.text, cutoff)
-	if candidate.score < cutoff {
+	score := r.scorer.PartialRatio(r.text, cutoff)
+	if score < cutoff {
 		return false
 	}
-	i, found := slices.BinarySearchFunc(r.best, candidate, func(a, b ranked) int { return a.compare(&b) })
-	if found || i >= r.limit {
+	i, found := slices.BinarySearchFunc(r.best, at, func(b ranked, at place) int {
+		return cmp.Or(cmp.Compare(score, b.score), b.compare(at))
+	})
+	if found || i == r.limit {
 		return false
 	}
-	r.best = slices.Insert(r.best, i, candidate)
-	if len(r.best) > r.limit {
-		r.best = r.best[:r.limit]
+	if len(r.best) == r.limit {
+		r.best = r.best[:r.limit-1]
 	}
+	r.best = slices.Insert(r.best, i, ranked{place: at, score: score})
 	return true
 }
 
@@ -157,15 +151,15 @@ func (s *searchRows) Next() bool {
 		if len(values[searchColumnContent]) == 0 { // no message is empty
 			return true
 		}
-		var candidate ranked
-		if !s.key(&candidate, values) {
-			return true // Scan will say what is wrong
+		place, err := s.place(values)
+		if err != nil {
+			return true // Scan says what is wrong
 		}
 		metadata := values[searchColumnMetadata]
 		if s.binary[searchColumnMetadata] && len(metadata) > 0 {
 			metadata = metadata[1:] // behind the version of the format
 		}
-		if s.ranking.offer(candidate, values[searchColumnSender], values[searchColumnContent], metadata) {
+		if s.ranking.offer(place, values[searchColumnSender], values[searchColumnContent], metadata) {
 			return true
 		}
 	}
@@ -175,20 +169,22 @@ func (s *searchRows) Next() bool {
 // epoch is the time from which PostgreSQL counts.
 var epoch = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 
-// key reads id and time of a row.
-func (s *searchRows) key(candidate *ranked, values [][]byte) bool {
+// place reads the place of a row in its session.
+func (s *searchRows) place(values [][]byte) (place, error) {
 	if s.binary[searchColumnID] && s.binary[searchColumnTimestamp] {
-		candidate.id = int64(binary.BigEndian.Uint64(values[searchColumnID]))
-		candidate.time = int64(binary.BigEndian.Uint64(values[searchColumnTimestamp])) + epoch
-		return true
+		return place{
+			time: int64(binary.BigEndian.Uint64(values[searchColumnTimestamp])) + epoch,
+			id:   int64(binary.BigEndian.Uint64(values[searchColumnID])),
+		}, nil
 	}
-	var timestamp time.Time
+	var (
+		timestamp time.Time
+		id        int64
+	)
 	types, fields := s.Conn().TypeMap(), s.FieldDescriptions()
-	for column, dst := range map[int]any{searchColumnID: &candidate.id, searchColumnTimestamp: &timestamp} {
-		if err := types.Scan(fields[column].DataTypeOID, fields[column].Format, values[column], dst); err != nil {
-			return false
-		}
+	scan := func(column int, dst any) error {
+		return types.Scan(fields[column].DataTypeOID, fields[column].Format, values[column], dst)
 	}
-	candidate.time = timestamp.UnixMicro()
-	return true
+	err := errors.Join(scan(searchColumnTimestamp, &timestamp), scan(searchColumnID, &id))
+	return place{time: timestamp.UnixMicro(), id: id}, err
 }
