@@ -201,6 +201,39 @@ func TestSearchAllMatchesBruteForce(t *testing.T) {
 	t.Logf("the index served %d queries, the others needed the whole history or only the latest messages", indexed)
 }
 
+// What the patterns of the index cannot find is found beside it: texts that are no longer than the query, and more new
+// messages than the first statement reads.
+func TestSearchBesideIndex(t *testing.T) {
+	t.Parallel()
+	const query = "please restart the build server tonight"
+	ctx, f, config := setupConfig(t)
+	old := f.copies(ctx, t, []store.NewMessage{
+		{Sender: "bob", Content: "Now please restart the build servr tonight, all of you"},
+		{Sender: "t", Content: "the build server"}, // its text is not in the query, which has no t before it
+		{Sender: "restart", Content: "the build server"},
+		{Sender: "please", Content: "restart the build server tonighx"}, // as long as the query
+	}, 80)
+	buildSearchIndex(ctx, t, config)
+	newer := []store.NewMessage{{Sender: "bob", Content: "We should please restart the build server tonight."}}
+	for len(newer) < 1000 {
+		newer = append(newer, store.NewMessage{Sender: "bob", Content: "hay"})
+	}
+	all := append(old, f.add(ctx, t, newer...)...)
+	all = append(all, f.add(ctx, t, newer[1:]...)...)
+	for _, limit := range []int{1, 10, 30, 100} {
+		got, err := f.SearchContext(ctx, store.SearchContextParams{SessionID: f.session.ID, Reader: alice, Query: query, Window: store.SearchWindowAll, Limit: limit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := gocmp.Diff(bruteForce(newestFirst(all), query, 60, limit, true), got.Results, jsonValue); diff != "" {
+			t.Errorf("%d results (-want +got):\n%s", limit, diff)
+		}
+		if wantIndex := limit == 10 || limit == 30; got.Indexed != wantIndex {
+			t.Errorf("%d results: indexed %v, want %v", limit, got.Indexed, wantIndex)
+		}
+	}
+}
+
 // bruteForceCopies is bruteForce for messages of which many are the same.
 func bruteForceCopies(messages []store.Message, different []store.NewMessage, reader store.Reader, query string) []store.SearchResult {
 	// Of each text only the newest copies can be among the results.
