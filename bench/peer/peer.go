@@ -1,5 +1,5 @@
 // Package peer runs the same operations on the same tables through different tools: the store of this project, pgx and
-// database/sql by hand, sqlx, GORM, bun and ent.
+// database/sql by hand, sqlx, GORM, bun and ent; and in Python, where it has the packages of requirements.txt, SQLAlchemy.
 //
 // Each tool is there in two ways. In the way [Statement] it sends the very statement that the store sends and returns the
 // rows through its raw interface: the difference to the store is that of the tool. In the way [Own] it does what one
@@ -63,6 +63,12 @@ type Operations interface {
 	GetMemory(ctx context.Context, agentID, key string) (store.MemoryEntry, error)
 	// ListMemory returns the first page of the live entries of global memory, by key, without their values.
 	ListMemory(ctx context.Context, agentID string) (store.MemoryPage, error)
+}
+
+// Timed is implemented by a peer that runs elsewhere and measures itself.
+type Timed interface {
+	// Elapsed returns how long the latest operation took.
+	Elapsed() time.Duration
 }
 
 // Open connects all tools to one database, each with at most connections connections. The first is the store.
@@ -133,6 +139,14 @@ func Open(ctx context.Context, url string, connections int) (peers []Peer, err e
 	entClient := newEnt(db)
 	add("ent", Statement, scanStatement{recorded, entScan(entClient)}, func() { _ = entClient.Close() })
 	add("ent", Own, entOwn{entClient}, func() {})
+
+	python, closePython, err := openSQLAlchemy(ctx, url, connections)
+	if err != nil {
+		return peers, err
+	}
+	if python != nil {
+		add(SQLAlchemy, Own, python, closePython)
+	}
 	return peers, nil
 }
 

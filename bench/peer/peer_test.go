@@ -37,6 +37,9 @@ func setup(t *testing.T) (context.Context, *store.Manager, fixture.Fixture, []pe
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { peer.CloseAll(peers) })
+	if peers[len(peers)-1].Tool != peer.SQLAlchemy {
+		t.Log("SQLAlchemy is left out: no Python with the packages of requirements.txt; BENCH_PYTHON names another interpreter")
+	}
 	return ctx, manager, f, peers
 }
 

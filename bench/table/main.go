@@ -14,8 +14,10 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"time"
 
+	"github.com/sharedcontext/sharedcontext/v2/bench/peer"
 	"github.com/sharedcontext/sharedcontext/v2/internal/postgres"
 	"github.com/sharedcontext/sharedcontext/v2/store"
 )
@@ -67,6 +69,9 @@ func run(ctx context.Context, options options, asJSON bool) (err error) {
 		return err
 	}
 	fmt.Fprintln(os.Stderr)
+	if !slices.ContainsFunc(results, func(r result) bool { return r.Tool == peer.SQLAlchemy }) {
+		fmt.Fprintln(os.Stderr, "SQLAlchemy is left out: no Python with the packages of peer/requirements.txt; BENCH_PYTHON names another interpreter")
+	}
 	setting := fmt.Sprintf("PostgreSQL %s without fsync on the same machine, %s, %d CPUs, one call at a time, %d rounds of %v.",
 		version[0]["server_version"], runtime.Version(), runtime.NumCPU(), options.rounds, options.block)
 	if asJSON {

@@ -51,5 +51,8 @@ func cell(r result) string {
 	if r.Tool == "store" {
 		return fmt.Sprintf("%.0f µs, %.0f", r.Median, r.Allocations)
 	}
+	if r.Allocations == 0 {
+		return fmt.Sprintf("%.0f µs, %.2f x", r.Median, r.Ratio)
+	}
 	return fmt.Sprintf("%.0f µs, %.2f x, %.0f", r.Median, r.Ratio, r.Allocations)
 }
