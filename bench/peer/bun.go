@@ -204,7 +204,7 @@ func (o bunOwn) GetMessages(ctx context.Context, sessionID string, reader store.
 	if err == nil && total == 0 {
 		err = bunSessionExists(ctx, o.db, sessionID)
 	}
-	return pageByOffset(bunMessages(rows), offset, int64(total)), err
+	return pageByOffset(bunMessages(rows), offset, total), err
 }
 
 func (o bunOwn) GetMessagesAfter(ctx context.Context, sessionID string, reader store.Reader, after store.MessageCursor) (store.MessagePage, error) {

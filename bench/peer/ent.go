@@ -22,7 +22,7 @@ func newEnt(db *stdsql.DB) *gen.Client {
 
 func entScan(client *gen.Client) func(ctx context.Context, dest any, query string, args ...any) error {
 	return func(ctx context.Context, dest any, query string, args ...any) error {
-		rows, err := client.QueryContext(ctx, query, args...)
+		rows, err := client.QueryContext(ctx, query, args...) //nolint:rowserrcheck // ScanSlice does
 		if err != nil {
 			return err
 		}
