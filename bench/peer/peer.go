@@ -104,26 +104,27 @@ func Open(ctx context.Context, url string, connections int) (peers []Peer, err e
 	if err != nil {
 		return peers, err
 	}
-	closeDB := func() { _ = db.Close() }
-	add("database/sql", Statement, sqlStatement{db, recorded}, closeDB)
+	add("database/sql", Statement, sqlStatement{db, recorded}, func() { _ = db.Close() })
 	add("database/sql", Own, sqlOwn{db}, func() {})
 
-	if db, err = openSQL(url, connections); err != nil {
-		return peers, err
-	}
-	sqlxDB := newSqlx(db)
-	add("sqlx", Statement, scanStatement{recorded, sqlxDB.SelectContext}, func() { _ = sqlxDB.Close() })
-	add("sqlx", Own, sqlxOwn{sqlxDB}, func() {})
-
-	if db, err = openSQL(url, connections); err != nil {
-		return peers, err
-	}
-	closeGorm := db.Close
-	gormDB, err := newGorm(db)
+	forSqlx, err := openSQL(url, connections)
 	if err != nil {
 		return peers, err
 	}
-	add("GORM", Statement, scanStatement{recorded, gormScan(gormDB)}, func() { _ = closeGorm() })
+	sqlxDB := newSqlx(forSqlx)
+	add("sqlx", Statement, scanStatement{recorded, sqlxDB.SelectContext}, func() { _ = sqlxDB.Close() })
+	add("sqlx", Own, sqlxOwn{sqlxDB}, func() {})
+
+	forGorm, err := openSQL(url, connections)
+	if err != nil {
+		return peers, err
+	}
+	gormDB, err := newGorm(forGorm)
+	if err != nil {
+		_ = forGorm.Close()
+		return peers, err
+	}
+	add("GORM", Statement, scanStatement{recorded, gormScan(gormDB)}, func() { _ = forGorm.Close() })
 	add("GORM", Own, gormOwn{gormDB}, func() {})
 
 	bunDB, err := openBun(url, connections)
@@ -133,10 +134,11 @@ func Open(ctx context.Context, url string, connections int) (peers []Peer, err e
 	add("bun", Statement, scanStatement{recorded.forBun(), bunScan(bunDB)}, func() { _ = bunDB.Close() })
 	add("bun", Own, bunOwn{bunDB}, func() {})
 
-	if db, err = openSQL(url, connections); err != nil {
+	forEnt, err := openSQL(url, connections)
+	if err != nil {
 		return peers, err
 	}
-	entClient := newEnt(db)
+	entClient := newEnt(forEnt)
 	add("ent", Statement, scanStatement{recorded, entScan(entClient)}, func() { _ = entClient.Close() })
 	add("ent", Own, entOwn{entClient}, func() {})
 
