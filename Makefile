@@ -6,6 +6,7 @@ GOLANGCI_LINT := v2.15.0
 COVER_MIN     := 84
 TESTFLAGS     ?=
 FUZZTIME      ?= 1m
+BENCHFLAGS    ?=
 
 # Where the tests find a server, first match: STORETEST_DATABASE_URL, installed PostgreSQL binaries, a download.
 
@@ -50,6 +51,10 @@ cover: ## Run the tests and print the coverage of hand-written code; fails below
 .PHONY: bench
 bench: ## Run the benchmarks of the store beside hand-written pgx
 	$(GO) test -run '^$$' -bench . -benchmem -count 6 ./store_test
+
+.PHONY: bench-peers
+bench-peers: ## Print a table of the same operations through the store, pgx, database/sql, sqlx, GORM, bun and ent
+	cd bench && $(GO) run ./table $(BENCHFLAGS)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (1m)
