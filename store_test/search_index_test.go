@@ -212,7 +212,8 @@ func TestSearchBesideIndex(t *testing.T) {
 		{Sender: "t", Content: "the build server"}, // its text is not in the query, which has no t before it
 		{Sender: "restart", Content: "the build server"},
 		{Sender: "please", Content: "restart the build server tonighx"}, // as long as the query
-	}, 80)
+		{Sender: "the", Content: "build servr"},
+	}, 100)
 	buildSearchIndex(ctx, t, config)
 	newer := []store.NewMessage{{Sender: "bob", Content: "We should please restart the build server tonight."}}
 	for len(newer) < 1000 {
@@ -220,16 +221,25 @@ func TestSearchBesideIndex(t *testing.T) {
 	}
 	all := append(old, f.add(ctx, t, newer...)...)
 	all = append(all, f.add(ctx, t, newer[1:]...)...)
-	for _, limit := range []int{1, 10, 30, 100} {
-		got, err := f.SearchContext(ctx, store.SearchContextParams{SessionID: f.session.ID, Reader: alice, Query: query, Window: store.SearchWindowAll, Limit: limit})
+	for _, test := range []struct {
+		query   string
+		limit   int
+		indexed bool
+	}{
+		{query, 1, false}, {query, 10, true}, {query, 30, true}, {query, 100, false},
+		{"restart the build servr tonight", 10, true}, // stands in long texts, and short ones in it
+	} {
+		got, err := f.SearchContext(ctx, store.SearchContextParams{
+			SessionID: f.session.ID, Reader: alice, Query: test.query, Window: store.SearchWindowAll, Limit: test.limit,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := gocmp.Diff(bruteForce(newestFirst(all), query, 60, limit, true), got.Results, jsonValue); diff != "" {
-			t.Errorf("%d results (-want +got):\n%s", limit, diff)
+		if diff := gocmp.Diff(bruteForce(newestFirst(all), test.query, 60, test.limit, true), got.Results, jsonValue); diff != "" {
+			t.Errorf("%d results for %q (-want +got):\n%s", test.limit, test.query, diff)
 		}
-		if wantIndex := limit == 10 || limit == 30; got.Indexed != wantIndex {
-			t.Errorf("%d results: indexed %v, want %v", limit, got.Indexed, wantIndex)
+		if got.Indexed != test.indexed {
+			t.Errorf("%d results for %q: indexed %v, want %v", test.limit, test.query, got.Indexed, test.indexed)
 		}
 	}
 }
