@@ -71,12 +71,11 @@ func (a *aligner) window(need int) (best, first, last int) {
 		return length
 	}
 	type known struct{ i, length int }
-	var ahead [64]known // windows to the right whose lengths are known, the nearest last
-	depth := 0
+	ahead := make([]known, 0, 64) // windows to the right whose lengths are known, the nearest last
 	left := known{0, at(0)}
 	first = left.length
 	for best < a.m {
-		if depth == 0 {
+		if len(ahead) == 0 {
 			if left.i == end {
 				return best, first, min(a.m, left.length+1)
 			}
@@ -87,22 +86,20 @@ func (a *aligner) window(need int) (best, first, last int) {
 				x, y := commonWordTwice(a.masks[i:][:a.m], a.masks[j:][:a.m])
 				take(x)
 				take(y)
-				ahead[0], ahead[1], depth = known{j, y}, known{i, x}, 2
+				ahead = append(ahead, known{j, y}, known{i, x})
 				continue
 			}
-			ahead[0], depth = known{i, at(i)}, 1
+			ahead = append(ahead, known{i, at(i)})
 			continue
 		}
-		right := ahead[depth-1]
+		right := ahead[len(ahead)-1]
 		low, high := left.i+need-left.length, right.i-(need-right.length)
 		if low > high {
-			left = right
-			depth--
+			left, ahead = right, ahead[:len(ahead)-1]
 			continue
 		}
 		i := (low + high) / 2
-		ahead[depth] = known{i, at(i)}
-		depth++
+		ahead = append(ahead, known{i, at(i)})
 	}
 	return best, first, a.m
 }
