@@ -58,8 +58,9 @@ bench-peers: ## Print a table of the same operations through the store, pgx, dat
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (1m)
-	@for target in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' store/*_test.go | cut -d' ' -f2); do \
-		echo "$$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./store || exit 1; done
+	@for package in ./store ./internal/fuzzy; do \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$package/*_test.go | cut -d' ' -f2); do \
+			echo "$$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; done; done
 
 .PHONY: generate
 generate: $(BIN)/sqlc ## Compile queries/ and schema/ into gen/, and list what the schema holds
