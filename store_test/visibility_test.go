@@ -103,6 +103,32 @@ func TestVisibility(t *testing.T) {
 	})
 }
 
+// Every kind of reader, through every filter, sees of a session that has every kind of message exactly what the model says.
+func TestVisibilityOfEveryKind(t *testing.T) {
+	t.Parallel()
+	ctx, f := setup(t)
+	var written []store.NewMessage
+	for _, sender := range []string{"a", "b"} {
+		for _, senderType := range []string{"claude", "gemini"} {
+			for _, level := range levels {
+				written = append(written, store.NewMessage{Sender: sender, SenderType: senderType, Visibility: level, Content: "x", Admin: true})
+			}
+		}
+	}
+	messages := f.add(ctx, t, written...)
+	for _, agent := range []string{"a", "stranger"} {
+		for _, agentType := range []string{"", "claude"} {
+			for _, isAdmin := range []bool{false, true} {
+				reader := store.Reader{AgentID: agent, AgentType: agentType, Admin: isAdmin}
+				for _, filter := range append(levels, "") {
+					checkReads(ctx, t, f.Manager, f.session.ID, messages, reader, filter)
+				}
+				checkActiveList(ctx, t, f.Manager, f.session, visible(messages, reader, ""), reader, nil)
+			}
+		}
+	}
+}
+
 // fataler is what *testing.T and *rapid.T have in common here.
 type fataler interface {
 	Fatal(args ...any)
@@ -167,8 +193,8 @@ func setSessionMemory(ctx context.Context, rt *rapid.T, m *store.Manager, sessio
 	return entries
 }
 
-// checkActiveList compares a session in the active list with its messages that the reader may see, oldest first, and with its
-// memory.
+// checkActiveList compares a session in the active list with its messages that the reader may see, oldest first, and with
+// its memory.
 func checkActiveList(ctx context.Context, t fataler, m *store.Manager, session store.Session, seen []store.Message, reader store.Reader, memory []memoryEntry) {
 	want := store.ActiveSession{Session: session, LastActivity: session.CreatedAt}
 	senders := make(map[string]bool)
