@@ -146,9 +146,12 @@ func TestIdempotentBatch(t *testing.T) {
 	messages[1].ParentMessageID = ptr(int64(1 << 60))
 	_, err = f.AddMessages(ctx, f.session.ID, messages)
 	wantError(t, err, store.ErrMessageNotFound)
-	messages[4].IdempotencyKey = messages[0].IdempotencyKey
-	_, err = f.AddMessages(ctx, f.session.ID, messages)
-	wantInvalid(t, err, "messages[4].idempotency_key")
+	for _, twice := range []int{3, 4} { // of a neighbour's and of one further away
+		messages[twice].IdempotencyKey = messages[2].IdempotencyKey
+		_, err = f.AddMessages(ctx, f.session.ID, messages)
+		wantInvalid(t, err, fmt.Sprintf("messages[%d].idempotency_key", twice))
+		messages[twice].IdempotencyKey = ""
+	}
 	messages[4].IdempotencyKey = strings.Repeat("k", 256)
 	_, err = f.AddMessages(ctx, f.session.ID, messages)
 	wantInvalid(t, err, "messages[4].idempotency_key")
