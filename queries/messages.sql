@@ -288,8 +288,6 @@ WITH RECURSIVE ancestor AS (
 ), thread AS (
     SELECT ancestor.id
     FROM ancestor
-    WHERE ancestor.parent_message_id IS NULL
-       OR NOT EXISTS (SELECT FROM messages p WHERE p.id = ancestor.parent_message_id AND p.session_id = @session_id)
     UNION
     SELECT answer.id
     FROM thread

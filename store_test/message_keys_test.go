@@ -69,13 +69,14 @@ func TestIdempotencyConflict(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*store.NewMessage){
-		"sender":       func(m *store.NewMessage) { m.Sender = "bob" },
-		"sender type":  func(m *store.NewMessage) { m.SenderType = "claude" },
-		"content":      func(m *store.NewMessage) { m.Content = "y" },
-		"visibility":   func(m *store.NewMessage) { m.Visibility = store.VisibilityPrivate },
-		"message type": func(m *store.NewMessage) { m.MessageType = store.MessageTypeError },
-		"metadata":     func(m *store.NewMessage) { m.Metadata = map[string]any{"a": 1} },
-		"parent":       func(m *store.NewMessage) { m.ParentMessageID = &parent.ID },
+		"sender":        func(m *store.NewMessage) { m.Sender = "bob" },
+		"sender type":   func(m *store.NewMessage) { m.SenderType = "claude" },
+		"content":       func(m *store.NewMessage) { m.Content = "y" },
+		"visibility":    func(m *store.NewMessage) { m.Visibility = store.VisibilityPrivate },
+		"message type":  func(m *store.NewMessage) { m.MessageType = store.MessageTypeError },
+		"metadata":      func(m *store.NewMessage) { m.Metadata = map[string]any{"a": 1} },
+		"parent":        func(m *store.NewMessage) { m.ParentMessageID = &parent.ID },
+		"end of sender": func(m *store.NewMessage) { m.Sender, m.SenderType = "aliceg", "eneric" }, // alice, generic
 	} {
 		changed := message
 		change(&changed)
