@@ -131,9 +131,9 @@ type MessageAddManyRow struct {
 	SessionFound bool
 }
 
-// Adds several messages to one session, all or none, in the order given, with an audit row each. A parent of 0,
-// an empty metadata and the timestamp 0001-01-01 stand for none. Each row tells the id of one message in that order; a single row with id 0 says that
-// nothing was added: the session does not exist (session_found tells), or a parent is not in it.
+// Adds several messages to one session, all or none, in the order given, with an audit row each. A parent of 0, an empty
+// metadata and the timestamp 0001-01-01 stand for none. Each row tells the id of one message in that order; a single row
+// with id 0 says that nothing was added: the session does not exist (session_found tells), or a parent is not in it.
 func (q *Queries) MessageAddMany(ctx context.Context, db DBTX, arg MessageAddManyParams) ([]MessageAddManyRow, error) {
 	rows, err := db.Query(ctx, messageAddMany,
 		arg.SessionID,
@@ -817,8 +817,6 @@ WITH RECURSIVE ancestor AS (
 ), thread AS (
     SELECT ancestor.id
     FROM ancestor
-    WHERE ancestor.parent_message_id IS NULL
-       OR NOT EXISTS (SELECT FROM messages p WHERE p.id = ancestor.parent_message_id AND p.session_id = $1)
     UNION
     SELECT answer.id
     FROM thread

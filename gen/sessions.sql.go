@@ -220,9 +220,18 @@ WITH page AS (
       AND (coalesce(latest.timestamp, s.created_at), s.id) < ($6::timestamptz, $7::text)
     ORDER BY coalesce(latest.timestamp, s.created_at) DESC, s.id DESC
     LIMIT $8
+), memory AS (
+    SELECT e.session_id, count(*) AS entries
+    FROM agent_memory e
+    WHERE e.session_id = ANY (ARRAY(SELECT page.id FROM page))
+      AND ($9::boolean OR e.agent_id = $3)
+      AND (e.expires_at IS NULL OR e.expires_at > now())
+    GROUP BY e.session_id
 )
-SELECT page.id, page.purpose, page.created_at, page.updated_at, page.created_by, page.metadata, page.last_activity, counts.message_count, counts.participants
+SELECT page.id, page.purpose, page.created_at, page.updated_at, page.created_by, page.metadata, page.last_activity, counts.message_count, counts.participants,
+       coalesce(memory.entries, 0)::bigint AS memory_count
 FROM page
+LEFT JOIN memory ON memory.session_id = page.id
 CROSS JOIN LATERAL (
     SELECT count(*) AS message_count, count(DISTINCT m.sender) AS participants
     FROM messages m
@@ -243,6 +252,7 @@ type SessionListActiveParams struct {
 	BeforeActivity time.Time
 	BeforeID       string
 	MaxRows        int32
+	AllAgents      bool
 }
 
 type SessionListActiveRow struct {
@@ -255,10 +265,12 @@ type SessionListActiveRow struct {
 	LastActivity time.Time
 	MessageCount int64
 	Participants int64
+	MemoryCount  int64
 }
 
 // Active sessions by their latest visible message, or their creation where there is none, latest first, from a key on.
-// Only the sessions of the page have their messages counted.
+// Only the sessions of the page have their messages and their live memory counted: of memory the reader's own entries, or
+// those of all agents. Memory is counted apart, for the ids of the page: agent_memory itself is joined with nothing.
 func (q *Queries) SessionListActive(ctx context.Context, db DBTX, arg SessionListActiveParams) ([]SessionListActiveRow, error) {
 	rows, err := db.Query(ctx, sessionListActive,
 		arg.Seen,
@@ -269,6 +281,7 @@ func (q *Queries) SessionListActive(ctx context.Context, db DBTX, arg SessionLis
 		arg.BeforeActivity,
 		arg.BeforeID,
 		arg.MaxRows,
+		arg.AllAgents,
 	)
 	if err != nil {
 		return nil, fmt.Errorf("query SessionListActive: %w", err)
@@ -287,6 +300,7 @@ func (q *Queries) SessionListActive(ctx context.Context, db DBTX, arg SessionLis
 			&i.LastActivity,
 			&i.MessageCount,
 			&i.Participants,
+			&i.MemoryCount,
 		); err != nil {
 			return nil, fmt.Errorf("query SessionListActive: %w", err)
 		}

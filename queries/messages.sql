@@ -52,9 +52,9 @@ SELECT coalesce((SELECT message_id FROM claim), 0)::bigint AS id,
        coalesce((SELECT encode(digest, 'hex') FROM claim), '')::text AS digest,
        EXISTS (SELECT FROM session) AS session_found;
 
--- Adds several messages to one session, all or none, in the order given, with an audit row each. A parent of 0,
--- an empty metadata and the timestamp 0001-01-01 stand for none. Each row tells the id of one message in that order; a single row with id 0 says that
--- nothing was added: the session does not exist (session_found tells), or a parent is not in it.
+-- Adds several messages to one session, all or none, in the order given, with an audit row each. A parent of 0, an empty
+-- metadata and the timestamp 0001-01-01 stand for none. Each row tells the id of one message in that order; a single row
+-- with id 0 says that nothing was added: the session does not exist (session_found tells), or a parent is not in it.
 -- name: MessageAddMany :many
 WITH session AS (
     SELECT s.id FROM sessions s WHERE s.id = @session_id
@@ -288,8 +288,6 @@ WITH RECURSIVE ancestor AS (
 ), thread AS (
     SELECT ancestor.id
     FROM ancestor
-    WHERE ancestor.parent_message_id IS NULL
-       OR NOT EXISTS (SELECT FROM messages p WHERE p.id = ancestor.parent_message_id AND p.session_id = @session_id)
     UNION
     SELECT answer.id
     FROM thread

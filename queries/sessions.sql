@@ -39,7 +39,8 @@ WHERE s.id = @id
 ORDER BY m.timestamp DESC, m.id DESC;
 
 -- Active sessions by their latest visible message, or their creation where there is none, latest first, from a key on.
--- Only the sessions of the page have their messages counted.
+-- Only the sessions of the page have their messages and their live memory counted: of memory the reader's own entries, or
+-- those of all agents. Memory is counted apart, for the ids of the page: agent_memory itself is joined with nothing.
 -- name: SessionListActive :many
 WITH page AS (
     SELECT s.id, s.purpose, s.created_at, s.updated_at, s.created_by, s.metadata,
@@ -59,9 +60,18 @@ WITH page AS (
       AND (coalesce(latest.timestamp, s.created_at), s.id) < (@before_activity::timestamptz, @before_id::text)
     ORDER BY coalesce(latest.timestamp, s.created_at) DESC, s.id DESC
     LIMIT @max_rows
+), memory AS (
+    SELECT e.session_id, count(*) AS entries
+    FROM agent_memory e
+    WHERE e.session_id = ANY (ARRAY(SELECT page.id FROM page))
+      AND (@all_agents::boolean OR e.agent_id = @reader)
+      AND (e.expires_at IS NULL OR e.expires_at > now())
+    GROUP BY e.session_id
 )
-SELECT page.*, counts.message_count, counts.participants
+SELECT page.*, counts.message_count, counts.participants,
+       coalesce(memory.entries, 0)::bigint AS memory_count
 FROM page
+LEFT JOIN memory ON memory.session_id = page.id
 CROSS JOIN LATERAL (
     SELECT count(*) AS message_count, count(DISTINCT m.sender) AS participants
     FROM messages m

@@ -100,7 +100,7 @@ func splitURL(rest string) ([]connSetting, error) {
 	if err != nil {
 		return nil, err
 	}
-	if strings.Trim(hosts, ",") != "" {
+	if hosts != "" {
 		errs = append(errs, add("host", hosts, true))
 	}
 	if strings.Trim(ports, ",") != "" {

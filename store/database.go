@@ -41,7 +41,8 @@ func InitializeDatabase(ctx context.Context) error {
 //
 // Values have the types that pgx gives: int64 (int32, int16 for smaller columns), string, bool, float64, pgtype.Numeric,
 // time.Time in UTC, [16]byte for uuid, []byte for bytea, map[string]any for jsonb objects, whose numbers are float64 (select
-// metadata::text where that is not exact enough), and nil for NULL. A statement whose placeholders do not fit its parameters is a [*ValidationError].
+// metadata::text where that is not exact enough), and nil for NULL. A statement whose placeholders do not fit its
+// parameters is a [*ValidationError].
 func ExecuteQuery(ctx context.Context, sql string, params ...any) ([]map[string]any, error) {
 	return execute(ctx, "execute query", sql, params, func(db gen.DBTX, sql string) ([]map[string]any, error) {
 		rows, err := db.Query(ctx, sql, params...)

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
@@ -9,7 +8,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"hash"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -31,13 +32,20 @@ var fernetEncoding = base64.URLEncoding.Strict()
 
 // fernetKey is a key, ready for use.
 type fernetKey struct {
-	signing []byte
-	block   cipher.Block
+	macs  *sync.Pool // of hash.Hash: to make one costs more than to sign with it
+	block cipher.Block
+}
+
+func newFernetKey(signing, encryption []byte) fernetKey {
+	block, _ := aes.NewCipher(encryption) // 16 bytes are a length that it takes
+	return fernetKey{macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, signing) }}, block: block}
 }
 
 // mac appends the signature of text to dst.
 func (k *fernetKey) mac(dst, text []byte) []byte {
-	mac := hmac.New(sha256.New, k.signing)
+	mac := k.macs.Get().(hash.Hash)
+	defer k.macs.Put(mac)
+	mac.Reset()
 	mac.Write(text)
 	return mac.Sum(dst)
 }
@@ -54,8 +62,7 @@ func newKeyring(keys []Secret) *keyring {
 	ring := &keyring{keys: make([]fernetKey, len(keys))}
 	for i, key := range keys {
 		raw, _ := base64.URLEncoding.DecodeString(key.Reveal())
-		block, _ := aes.NewCipher(raw[fernetKeyLen/2:]) // 16 bytes are a length that it takes
-		ring.keys[i] = fernetKey{signing: raw[:fernetKeyLen/2], block: block}
+		ring.keys[i] = newFernetKey(raw[:fernetKeyLen/2], raw[fernetKeyLen/2:])
 	}
 	decoy := make([]byte, fernetMinLen+18*aes.BlockSize)
 	decoy[0] = fernetVersion
@@ -79,7 +86,9 @@ func (r *keyring) encryptAt(message string, iv [aes.BlockSize]byte, at time.Time
 	binary.BigEndian.PutUint64(raw[fernetTime:], uint64(at.Unix()))
 	copy(raw[fernetIV:], iv[:])
 	raw = append(raw, message...)
-	raw = append(raw, bytes.Repeat([]byte{byte(padding)}, padding)...)
+	for range padding {
+		raw = append(raw, byte(padding))
+	}
 	cipher.NewCBCEncrypter(key.block, iv[:]).CryptBlocks(raw[fernetBody:], raw[fernetBody:])
 	return fernetEncoding.AppendEncode(nil, key.mac(raw, raw))
 }

@@ -16,13 +16,12 @@ import (
 
 // InitializeDatabase creates the schema or brings it up to date, then checks that every table, column, index, trigger
 // and view is there. It may be called again, and by many processes at once: one migrates, the others wait for it. A
-// database of the first generation is adopted with its rows untouched. Where everything is up to date it costs one query, and
-// may be called inside of a transaction, though on a connection of its own.
+// database of the first generation is adopted with its rows untouched. Where everything is up to date it costs one query,
+// and may be called inside of a transaction, though on a connection of its own.
 //
-// The error is a [*DatabaseError], mostly of the kinds [*DatabaseConnectionError] or [*DatabaseSchemaError], which names what
-// is missing and the way out. A
-// database that a newer program has migrated is an error, unless [Config.AllowNewerSchema] is set and it holds all that
-// this one needs.
+// The error is a [*DatabaseError], mostly of the kinds [*DatabaseConnectionError] or [*DatabaseSchemaError], which names
+// what is missing and the way out. A database that a newer program has migrated is an error, unless
+// [Config.AllowNewerSchema] is set and it holds all that this one needs.
 func (m *Manager) InitializeDatabase(ctx context.Context) error {
 	const operation = "initialize database"
 	inTx := m.transaction(ctx) != nil

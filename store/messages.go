@@ -106,8 +106,9 @@ func (n *NewMessage) clean(sessionID string) (Message, error) {
 }
 
 // AddMessage adds a message to a session and returns it as stored, with its id and time; its metadata is the one given,
-// which the database keeps by value. The audit row message_added is written with it. An unknown session is [ErrSessionNotFound], a parent that is not in the session is
-// [ErrMessageNotFound], admin_only without Admin is [ErrPermission].
+// which the database keeps by value. The audit row message_added is written with it. An unknown session is
+// [ErrSessionNotFound], a parent that is not in the session is [ErrMessageNotFound], admin_only without Admin is
+// [ErrPermission].
 func (m *Manager) AddMessage(ctx context.Context, sessionID string, message NewMessage) (Message, error) {
 	const operation = "add message"
 	if err := sessionIDInput(sessionID); err != nil {

@@ -133,6 +133,9 @@ type ActiveSession struct {
 	MessageCount int64     `json:"message_count"`
 	Participants int64     `json:"participants"`  // how many agents have sent these messages
 	LastActivity time.Time `json:"last_activity"` // time of the latest of them, else of the session's creation
+	// MemoryCount is how many entries of memory that have not expired belong to the session: the reader's own, as memory is
+	// private to its agent, or those of all agents for an admin.
+	MemoryCount int64 `json:"memory_count"`
 }
 
 // SessionCursor is a place in the active list: it continues behind the session that it names.
@@ -143,7 +146,7 @@ type SessionCursor struct {
 
 // ListActiveSessionsParams are the arguments of [Manager.ListActiveSessions].
 type ListActiveSessionsParams struct {
-	// Reader is who asks; messages that it may not see are not counted. Required.
+	// Reader is who asks; messages and memory that it may not see are not counted. Required.
 	Reader Reader
 	// Limit is the size of the page, 1 to 1000; 0 means 50.
 	Limit int
@@ -184,7 +187,7 @@ func (m *Manager) ListActiveSessions(ctx context.Context, params ListActiveSessi
 	rows, err := query(ctx, m, "list active sessions", func(db gen.DBTX) ([]gen.SessionListActiveRow, error) {
 		return queries.SessionListActive(ctx, db, gen.SessionListActiveParams{
 			Seen: sight.seen, Own: sight.own, Reader: params.Reader.AgentID, Kin: sight.kin, ReaderType: params.Reader.AgentType,
-			BeforeActivity: after.LastActivity, BeforeID: after.ID, MaxRows: limit + 1,
+			BeforeActivity: after.LastActivity, BeforeID: after.ID, MaxRows: limit + 1, AllAgents: params.Reader.Admin,
 		})
 	})
 	if err != nil {
@@ -203,6 +206,7 @@ func (m *Manager) ListActiveSessions(ctx context.Context, params ListActiveSessi
 				CreatedBy: row.CreatedBy, Metadata: objectOrNil(row.Metadata),
 			},
 			MessageCount: row.MessageCount, Participants: row.Participants, LastActivity: row.LastActivity,
+			MemoryCount: row.MemoryCount,
 		}
 	}
 	if page.HasMore {

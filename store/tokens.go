@@ -251,7 +251,15 @@ func newTokenID() string {
 	_, _ = rand.Read(u[:]) // never fails, by its documentation
 	u[6] = u[6]&0x0F | 0x40
 	u[8] = u[8]&0x3F | 0x80
-	return fmt.Sprintf("%s%x-%x-%x-%x-%x", tokenIDPrefix, u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+	id := make([]byte, 0, len(tokenIDPrefix)+36)
+	id = append(id, tokenIDPrefix...)
+	for i, group := range [][]byte{u[:4], u[4:6], u[6:8], u[8:10], u[10:]} {
+		if i > 0 {
+			id = append(id, '-')
+		}
+		id = hex.AppendEncode(id, group)
+	}
+	return string(id)
 }
 
 // isTokenID reports whether s has the form of a token id. Ids of the first generation have it too.

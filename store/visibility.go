@@ -50,23 +50,52 @@ type sight struct {
 	seen, own, kin []string
 }
 
-// see returns the sight of a reader, narrowed to the levels of filter; a nil filter narrows nothing. A filter never
-// widens: a level that the reader may not see yields nothing.
+// see returns the sight of a reader, narrowed to the levels of filter; a nil filter narrows nothing. Its lists are shared
+// and only to be read.
 func (r Reader) see(filter *Visibility) sight {
+	kind := sightKind{admin: r.Admin, typed: r.AgentType != ""}
+	if filter != nil {
+		kind.filter = *filter
+	}
+	return sights[kind]
+}
+
+// sightKind is what the sight of a reader depends on. An empty filter narrows nothing.
+type sightKind struct {
+	admin, typed bool
+	filter       Visibility
+}
+
+// sights are all that there are, so that no call has to make its own.
+var sights = func() map[sightKind]sight {
+	sights := make(map[sightKind]sight)
+	for _, filter := range append([]Visibility{""}, visibilities...) {
+		for _, admin := range []bool{false, true} {
+			for _, typed := range []bool{false, true} {
+				kind := sightKind{admin, typed, filter}
+				sights[kind] = kind.sight()
+			}
+		}
+	}
+	return sights
+}()
+
+// sight is the rule of visibility. A filter never widens: a level that the reader may not see yields nothing.
+func (k sightKind) sight() sight {
 	var s sight
 	for _, level := range visibilities {
-		if filter != nil && *filter != level {
+		if k.filter != "" && k.filter != level {
 			continue
 		}
 		name := string(level)
 		switch {
-		case r.Admin || level == VisibilityPublic:
+		case k.admin || level == VisibilityPublic:
 			s.seen = append(s.seen, name)
 		case level == VisibilityPrivate:
 			s.own = append(s.own, name)
 		case level == VisibilityAgentOnly:
 			s.own = append(s.own, name)
-			if r.AgentType != "" {
+			if k.typed {
 				s.kin = append(s.kin, name)
 			}
 		}

@@ -69,13 +69,14 @@ func TestIdempotencyConflict(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*store.NewMessage){
-		"sender":       func(m *store.NewMessage) { m.Sender = "bob" },
-		"sender type":  func(m *store.NewMessage) { m.SenderType = "claude" },
-		"content":      func(m *store.NewMessage) { m.Content = "y" },
-		"visibility":   func(m *store.NewMessage) { m.Visibility = store.VisibilityPrivate },
-		"message type": func(m *store.NewMessage) { m.MessageType = store.MessageTypeError },
-		"metadata":     func(m *store.NewMessage) { m.Metadata = map[string]any{"a": 1} },
-		"parent":       func(m *store.NewMessage) { m.ParentMessageID = &parent.ID },
+		"sender":        func(m *store.NewMessage) { m.Sender = "bob" },
+		"sender type":   func(m *store.NewMessage) { m.SenderType = "claude" },
+		"content":       func(m *store.NewMessage) { m.Content = "y" },
+		"visibility":    func(m *store.NewMessage) { m.Visibility = store.VisibilityPrivate },
+		"message type":  func(m *store.NewMessage) { m.MessageType = store.MessageTypeError },
+		"metadata":      func(m *store.NewMessage) { m.Metadata = map[string]any{"a": 1} },
+		"parent":        func(m *store.NewMessage) { m.ParentMessageID = &parent.ID },
+		"end of sender": func(m *store.NewMessage) { m.Sender, m.SenderType = "aliceg", "eneric" }, // alice, generic
 	} {
 		changed := message
 		change(&changed)
@@ -146,9 +147,12 @@ func TestIdempotentBatch(t *testing.T) {
 	messages[1].ParentMessageID = ptr(int64(1 << 60))
 	_, err = f.AddMessages(ctx, f.session.ID, messages)
 	wantError(t, err, store.ErrMessageNotFound)
-	messages[4].IdempotencyKey = messages[0].IdempotencyKey
-	_, err = f.AddMessages(ctx, f.session.ID, messages)
-	wantInvalid(t, err, "messages[4].idempotency_key")
+	for _, twice := range []int{3, 4} { // of a neighbour's and of one further away
+		messages[twice].IdempotencyKey = messages[2].IdempotencyKey
+		_, err = f.AddMessages(ctx, f.session.ID, messages)
+		wantInvalid(t, err, fmt.Sprintf("messages[%d].idempotency_key", twice))
+		messages[twice].IdempotencyKey = ""
+	}
 	messages[4].IdempotencyKey = strings.Repeat("k", 256)
 	_, err = f.AddMessages(ctx, f.session.ID, messages)
 	wantInvalid(t, err, "messages[4].idempotency_key")

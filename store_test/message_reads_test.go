@@ -166,11 +166,54 @@ func TestGetMessageThread(t *testing.T) {
 	wantInvalid(t, err, "message_id")
 
 	// Rows of the first generation may form a cycle; it is walked once.
-	if _, err := store.ExecuteUpdate(ctx, "UPDATE messages SET parent_message_id = ? WHERE id = ?", b.ID, root.ID); err != nil {
+	reparent := func(child, parent store.Message) {
+		if _, err := store.ExecuteUpdate(ctx, "UPDATE messages SET parent_message_id = ? WHERE id = ?", parent.ID, child.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reparent(root, b)
+	thread, err = f.GetMessageThread(ctx, f.session.ID, a.ID, alice)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.GetMessageThread(ctx, f.session.ID, a.ID, alice); err != nil {
-		wantError(t, err, store.ErrMessageNotFound)
+	if diff := cmp.Diff(want, contents(thread)); diff != "" {
+		t.Errorf("thread that is a cycle (-want +got):\n%s", diff)
+	}
+
+	// They may also answer a message of another session, which is no part of the thread and joins nothing.
+	elsewhere, err := f.AddMessage(ctx, newSession(ctx, t, f.Manager).ID, store.NewMessage{Sender: "bob", Content: "elsewhere"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reparent(other, elsewhere)
+	reparent(root, elsewhere)
+	for member, want := range map[int64][]string{other.ID: {"other"}, below.ID: want} {
+		thread, err = f.GetMessageThread(ctx, f.session.ID, member, alice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, contents(thread)); diff != "" {
+			t.Errorf("thread with a parent elsewhere (-want +got):\n%s", diff)
+		}
+	}
+	reparent(elsewhere, other)
+	thread, err = f.GetMessageThread(ctx, f.session.ID, other.ID, alice)
+	if err != nil || len(thread) != 1 {
+		t.Errorf("thread with an answer elsewhere: %v, %v", contents(thread), err)
+	}
+
+	// The oldest thousand of a long thread.
+	answers := make([]store.NewMessage, 1000)
+	for i := range answers {
+		answers[i] = store.NewMessage{Sender: "bob", Content: fmt.Sprint(i), ParentMessageID: &other.ID}
+	}
+	f.add(ctx, t, answers...)
+	thread, err = f.GetMessageThread(ctx, f.session.ID, other.ID, alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(thread); n != 1000 || thread[0].ID != other.ID || thread[n-1].Content != "998" {
+		t.Errorf("a long thread has %d messages, want the oldest 1000", n)
 	}
 }
 

@@ -231,6 +231,57 @@ func TestListActiveSessions(t *testing.T) {
 	wantInvalid(t, err, "cursor")
 }
 
+// Memory is private to its agent: a reader counts its own in a session, an admin that of all. What has expired and what is
+// global counts nowhere.
+func TestListActiveSessionsCountsMemory(t *testing.T) {
+	t.Parallel()
+	ctx, f := setup(t)
+	shared, empty := newSession(ctx, t, f.Manager), newSession(ctx, t, f.Manager)
+	past := time.Now().Add(-2 * time.Hour)
+	for _, entry := range []store.SetMemoryParams{
+		{AgentID: "alice", Key: "global"},
+		{AgentID: "alice", SessionID: f.session.ID, Key: "live"},
+		{AgentID: "alice", SessionID: f.session.ID, Key: "expiring", TTL: time.Hour},
+		{AgentID: "alice", SessionID: f.session.ID, Key: "expired", TTL: time.Hour, Now: &past},
+		{AgentID: "alice", SessionID: shared.ID, Key: "live"},
+		{AgentID: "bob", SessionID: shared.ID, Key: "live"},
+		{AgentID: "bob", SessionID: shared.ID, Key: "expired", TTL: time.Hour, Now: &past},
+	} {
+		entry.Value = "x"
+		if _, err := f.SetMemory(ctx, entry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Messages neither multiply the count nor hide it.
+	f.add(ctx, t, store.NewMessage{Sender: "bob", Content: "1"}, store.NewMessage{Sender: "bob", Content: "2"},
+		store.NewMessage{Sender: "alice", Content: "3", Visibility: store.VisibilityPrivate})
+	for _, test := range []struct {
+		reader store.Reader
+		want   map[string]int64
+	}{
+		{alice, map[string]int64{f.session.ID: 2, shared.ID: 1, empty.ID: 0}},
+		{store.Reader{AgentID: "bob"}, map[string]int64{f.session.ID: 0, shared.ID: 1, empty.ID: 0}},
+		{store.Reader{AgentID: "stranger", AgentType: "claude"}, map[string]int64{f.session.ID: 0, shared.ID: 0, empty.ID: 0}},
+		{admin, map[string]int64{f.session.ID: 2, shared.ID: 2, empty.ID: 0}},
+	} {
+		got := make(map[string]int64)
+		params := store.ListActiveSessionsParams{Reader: test.reader, Limit: 1}
+		for more := true; more; {
+			page, err := f.ListActiveSessions(ctx, params)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, session := range page.Sessions {
+				got[session.ID] = session.MemoryCount
+			}
+			more, params.After = page.HasMore, page.Next
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("memory counts for %s (-want +got):\n%s", test.reader.AgentID, diff)
+		}
+	}
+}
+
 // Sessions of the same instant have an order too, so that no page misses or repeats one.
 func TestListActiveSessionsOfOneInstant(t *testing.T) {
 	t.Parallel()

@@ -3,12 +3,14 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -71,6 +73,8 @@ func TestVisibility(t *testing.T) {
 		}
 		filter := rapid.SampledFrom(append(levels, "")).Draw(rt, "filter")
 		checkReads(ctx, rt, f.Manager, session.ID, messages, reader, filter)
+		memory := setSessionMemory(ctx, rt, f.Manager, session.ID)
+		checkActiveList(ctx, rt, f.Manager, session, visible(messages, reader, ""), reader, memory)
 
 		// Answers to one of them are a thread with it, of which the reader sees its part, if it sees where it asks.
 		root := rapid.SampledFrom(messages).Draw(rt, "root")
@@ -97,6 +101,32 @@ func TestVisibility(t *testing.T) {
 			rt.Fatalf("thread for %+v (-want +got):\n%s", reader, diff)
 		}
 	})
+}
+
+// Every kind of reader, through every filter, sees of a session that has every kind of message exactly what the model says.
+func TestVisibilityOfEveryKind(t *testing.T) {
+	t.Parallel()
+	ctx, f := setup(t)
+	var written []store.NewMessage
+	for _, sender := range []string{"a", "b"} {
+		for _, senderType := range []string{"claude", "gemini"} {
+			for _, level := range levels {
+				written = append(written, store.NewMessage{Sender: sender, SenderType: senderType, Visibility: level, Content: "x", Admin: true})
+			}
+		}
+	}
+	messages := f.add(ctx, t, written...)
+	for _, agent := range []string{"a", "stranger"} {
+		for _, agentType := range []string{"", "claude"} {
+			for _, isAdmin := range []bool{false, true} {
+				reader := store.Reader{AgentID: agent, AgentType: agentType, Admin: isAdmin}
+				for _, filter := range append(levels, "") {
+					checkReads(ctx, t, f.Manager, f.session.ID, messages, reader, filter)
+				}
+				checkActiveList(ctx, t, f.Manager, f.session, visible(messages, reader, ""), reader, nil)
+			}
+		}
+	}
 }
 
 // fataler is what *testing.T and *rapid.T have in common here.
@@ -138,27 +168,56 @@ func checkReads(ctx context.Context, t fataler, m *store.Manager, session string
 	}
 
 	checkOtherReads(ctx, t, m, session, all, reader)
+}
 
+// memoryEntry is what makes an entry of a session's memory count for a reader.
+type memoryEntry struct {
+	agent   string
+	expired bool
+}
+
+// setSessionMemory sets some entries in the memory of a session, each under a key of its own.
+func setSessionMemory(ctx context.Context, rt *rapid.T, m *store.Manager, session string) []memoryEntry {
+	entries := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) memoryEntry {
+		return memoryEntry{agents.Draw(rt, "agent"), rapid.Bool().Draw(rt, "expired")}
+	}), 0, 4).Draw(rt, "memory")
+	for i, entry := range entries {
+		params := store.SetMemoryParams{AgentID: entry.agent, SessionID: session, Key: fmt.Sprint(i), Value: "x", TTL: time.Hour}
+		if entry.expired {
+			params.Now = ptr(time.Now().Add(-2 * time.Hour))
+		}
+		if _, err := m.SetMemory(ctx, params); err != nil {
+			rt.Fatal(err)
+		}
+	}
+	return entries
+}
+
+// checkActiveList compares a session in the active list with its messages that the reader may see, oldest first, and with
+// its memory.
+func checkActiveList(ctx context.Context, t fataler, m *store.Manager, session store.Session, seen []store.Message, reader store.Reader, memory []memoryEntry) {
+	want := store.ActiveSession{Session: session, LastActivity: session.CreatedAt}
 	senders := make(map[string]bool)
-	for _, message := range all {
+	for _, message := range seen {
 		senders[message.Sender] = true
+		want.LastActivity = message.Timestamp
+	}
+	want.MessageCount, want.Participants = int64(len(seen)), int64(len(senders))
+	for _, entry := range memory {
+		if !entry.expired && (reader.Admin || entry.agent == reader.AgentID) {
+			want.MemoryCount++
+		}
 	}
 	list, err := m.ListActiveSessions(ctx, store.ListActiveSessionsParams{Reader: reader, Limit: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(list.Sessions, func(s store.ActiveSession) bool { return s.ID == session })
+	i := slices.IndexFunc(list.Sessions, func(s store.ActiveSession) bool { return s.ID == session.ID })
 	if i < 0 {
-		t.Fatalf("session %s is not listed", session)
+		t.Fatalf("session %s is not listed", session.ID)
 	}
-	listed := list.Sessions[i]
-	last := listed.CreatedAt
-	if len(all) > 0 {
-		last = all[0].Timestamp
-	}
-	if listed.MessageCount != int64(len(all)) || listed.Participants != int64(len(senders)) || !listed.LastActivity.Equal(last) {
-		t.Fatalf("listed for %+v with %d messages of %d, last %v; want %d of %d, last %v", reader,
-			listed.MessageCount, listed.Participants, listed.LastActivity, len(all), len(senders), last)
+	if diff := cmp.Diff(want, list.Sessions[i]); diff != "" {
+		t.Fatalf("listed for %+v (-want +got):\n%s", reader, diff)
 	}
 }
 

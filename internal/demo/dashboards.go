@@ -24,6 +24,11 @@ func (o *operations) watch(ctx context.Context, at where) error {
 	if err := o.agentMemory(ctx, at); err != nil {
 		return err
 	}
+	for _, r := range []reader{{agent: o.agent}, {agent: o.other}, o.admin} {
+		if err := o.sessionMemory(ctx, at, r); err != nil {
+			return err
+		}
+	}
 	agent := store.Reader{AgentID: o.agent}
 	o.called("Totals")
 	_, err := o.manager.Totals(ctx, agent)
@@ -160,6 +165,38 @@ func (o *operations) agentMemory(ctx context.Context, at where) error {
 	}
 	if len(want) > 0 && !more {
 		o.wrong(at, "%d agents are missing in the list of those with memory", len(want))
+	}
+	return nil
+}
+
+// sessionMemory compares the memory counts of the active list with what this run keeps in its sessions. An admin counts
+// that of other agents too.
+func (o *operations) sessionMemory(ctx context.Context, at where, r reader) error {
+	want := make(map[string]int64)
+	for _, session := range o.sessions {
+		want[session.ID] = 0
+	}
+	for name := range o.memory {
+		if name.session != "" && (r.admin || name.agent == r.agent) {
+			want[name.session]++
+		}
+	}
+	params := store.ListActiveSessionsParams{Reader: r.forStore(), Limit: listPage}
+	for pages, more := 0, true; more && pages < dashboardPages; pages++ {
+		o.called("ListActiveSessions")
+		page, err := o.manager.ListActiveSessions(ctx, params)
+		if err != nil {
+			return err
+		}
+		for i := range page.Sessions {
+			session := &page.Sessions[i]
+			entries, ours := want[session.ID]
+			others := r.admin && !o.options.Private
+			if ours && (session.MemoryCount < entries || session.MemoryCount > entries && !others) {
+				o.wrong(at, "session %s has %d entries of memory in the active list of %s, not %d", session.ID, session.MemoryCount, r, entries)
+			}
+		}
+		params.After, more = page.Next, page.HasMore
 	}
 	return nil
 }

@@ -145,6 +145,7 @@ func TestSabotage(t *testing.T) {
 		{"audit", "lost token row", "DELETE FROM audit_log WHERE event_type = 'token_refreshed' AND agent_id = ?", agent, "", "token_refreshed"},
 		{"dashboards", "lost message", "DELETE FROM messages WHERE id = ?", some, "", "messages by"},
 		{"dashboards", "lost memory", "DELETE FROM agent_memory WHERE agent_id = ?", agent, "", "agents are missing"},
+		{"dashboards", "lost memory of sessions", "DELETE FROM agent_memory WHERE agent_id = ? AND session_id IS NOT NULL", agent, "", "in the active list"},
 		{"SQL", "altered row", "UPDATE agent_memory SET value = 'x' WHERE key = 'demo.sql' AND agent_id = ?", agent, "", "others than were inserted"},
 		{"database", "altered audit row", "UPDATE audit_log SET result = 'x' WHERE event_type LIKE 'demo.%' AND agent_id = ?", agent, "", "changed"},
 		{"database", "lost audit row", "DELETE FROM audit_log WHERE event_type = 'token_created' AND agent_id = ?", agent, "", "removed"},

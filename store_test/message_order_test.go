@@ -1,0 +1,132 @@
+package store_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sharedcontext/sharedcontext/v2/store"
+	"github.com/sharedcontext/sharedcontext/v2/storetest"
+)
+
+// messageReads read a page of the messages of a session, behind the skip messages that came before, of which next is the end.
+var messageReads = map[string]func(ctx context.Context, f fixture, size, skip int, next *store.MessageCursor) (store.MessagePage, error){
+	"by offset": func(ctx context.Context, f fixture, size, skip int, _ *store.MessageCursor) (store.MessagePage, error) {
+		return f.GetMessages(ctx, store.GetMessagesParams{SessionID: f.session.ID, Reader: alice, Limit: size, Offset: skip})
+	},
+	"by key": func(ctx context.Context, f fixture, size, _ int, next *store.MessageCursor) (store.MessagePage, error) {
+		if next == nil {
+			next = &store.MessageCursor{}
+		}
+		return f.GetMessages(ctx, store.GetMessagesParams{SessionID: f.session.ID, Reader: alice, Limit: size, After: next})
+	},
+	"by time": func(ctx context.Context, f fixture, size, _ int, next *store.MessageCursor) (store.MessagePage, error) {
+		return f.ListMessagesByTime(ctx, store.ListMessagesByTimeParams{SessionID: f.session.ID, Reader: alice, Limit: size, After: next})
+	},
+	"by sender": func(ctx context.Context, f fixture, size, _ int, next *store.MessageCursor) (store.MessagePage, error) {
+		return f.ListMessagesBySender(ctx, store.ListMessagesBySenderParams{SessionID: f.session.ID, Reader: alice, Sender: "bob", Limit: size, Before: next})
+	},
+	"latest": func(ctx context.Context, f fixture, _, _ int, _ *store.MessageCursor) (store.MessagePage, error) {
+		detail, err := f.GetSession(ctx, f.session.ID, alice)
+		return store.MessagePage{Messages: detail.Messages}, err
+	},
+}
+
+// readAll returns the messages of all pages of a read, oldest first.
+func readAll(ctx context.Context, t *testing.T, f fixture, read string, size int) []store.Message {
+	t.Helper()
+	var all []store.Message
+	var next *store.MessageCursor
+	for more := true; more; {
+		page, err := messageReads[read](ctx, f, size, len(all), next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, page.Messages...)
+		more, next = page.HasMore, &page.Next
+	}
+	if read == "by sender" || read == "latest" {
+		slices.Reverse(all)
+	}
+	return all
+}
+
+// The order of messages is that of time and id, whatever way the server finds them: here it may use no index, and the rows
+// lie in the table in another order.
+func TestMessageOrderNeedsNoIndex(t *testing.T) {
+	t.Parallel()
+	config := storetest.Config(t)
+	config.MaxConnections = 1 // which keeps the settings
+	ctx, m := storetest.Open(t, config)
+	f := fixture{m, newSession(ctx, t, m)}
+	instant := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+	messages := make([]store.NewMessage, 20)
+	for i := range messages { // several of each instant, the latest first
+		messages[i] = store.NewMessage{Sender: "bob", Content: fmt.Sprint(i), Timestamp: instant.Add(-time.Duration(i/6) * time.Second)}
+	}
+	want := f.add(ctx, t, messages...)
+	slices.SortFunc(want, func(a, b store.Message) int {
+		if a.Timestamp.Equal(b.Timestamp) {
+			return int(a.ID - b.ID)
+		}
+		return a.Timestamp.Compare(b.Timestamp)
+	})
+	for _, sql := range []string{
+		"SET enable_indexscan = off", "SET enable_indexonlyscan = off", "SET enable_bitmapscan = off",
+		"UPDATE messages SET content = content WHERE id % 3 = 1", // moves them behind the others
+	} {
+		if _, err := store.ExecuteUpdate(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for read := range messageReads {
+		for _, size := range []int{1, 3, 19, 20} {
+			if diff := cmp.Diff(want, readAll(ctx, t, f, read, size)); diff != "" {
+				t.Errorf("%s, pages of %d (-want +got):\n%s", read, size, diff)
+			}
+		}
+	}
+	for i := range want { // all but the root answer it, also those with an earlier time
+		want[i].ParentMessageID = &want[5].ID
+	}
+	want[5].ParentMessageID = nil
+	if _, err := store.ExecuteUpdate(ctx, "UPDATE messages SET parent_message_id = nullif(?::bigint, id)", want[5].ID); err != nil {
+		t.Fatal(err)
+	}
+	thread, err := f.GetMessageThread(ctx, f.session.ID, want[0].ID, alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, thread); diff != "" {
+		t.Errorf("thread (-want +got):\n%s", diff)
+	}
+}
+
+// Every read gives all that there is to a message.
+func TestMessageReadsAreComplete(t *testing.T) {
+	t.Parallel()
+	ctx, f := setup(t)
+	root := f.add(ctx, t, store.NewMessage{Sender: "bob", Content: "question"})[0]
+	answer := f.add(ctx, t, store.NewMessage{
+		Sender: "bob", SenderType: "claude", Content: "answer", Visibility: store.VisibilityAgentOnly, MessageType: store.MessageTypeToolResult,
+		Metadata: json.RawMessage(`{"a": [1, "b"]}`), ParentMessageID: &root.ID,
+	})[0]
+	want := []store.Message{root, answer}
+	for read := range messageReads {
+		if diff := cmp.Diff(want, readAll(ctx, t, f, read, 50), jsonValue); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", read, diff)
+		}
+	}
+	thread, err := f.GetMessageThread(ctx, f.session.ID, root.ID, alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, thread, jsonValue); diff != "" {
+		t.Errorf("thread (-want +got):\n%s", diff)
+	}
+}
