@@ -72,7 +72,7 @@ func BenchmarkListActiveSessions(b *testing.B) {
 			var sessions []store.ActiveSession
 			s := store.ActiveSession{Session: store.Session{IsActive: true}}
 			_, err = pgx.ForEachRow(rows, []any{
-				&s.ID, &s.Purpose, &s.CreatedAt, &s.UpdatedAt, &s.CreatedBy, &s.Metadata, &s.LastActivity, &s.MessageCount, &s.Participants,
+				&s.ID, &s.Purpose, &s.CreatedAt, &s.UpdatedAt, &s.CreatedBy, &s.Metadata, &s.LastActivity, &s.MessageCount, &s.Participants, &s.MemoryCount,
 			}, func() error {
 				sessions = append(sessions, s)
 				s.Metadata = nil
