@@ -428,15 +428,23 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        m.parent_message_id
 FROM sessions s
 LEFT JOIN LATERAL (
-    SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND m.sender = $1
-      AND (m.timestamp, m.id) < ($2::timestamptz, $3::bigint)
-      AND (m.visibility = ANY ($4::text[])
-        OR (m.visibility = ANY ($5::text[]) AND m.sender = $6)
-        OR (m.visibility = ANY ($7::text[]) AND m.sender_type = $8))
-    ORDER BY m.timestamp DESC, m.id DESC
+    SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+    FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+    CROSS JOIN LATERAL (
+        SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
+        FROM messages m
+        WHERE m.session_id = s.id AND m.sender = $1 AND m.visibility = level.name
+          AND (m.timestamp, m.id) < ($2::timestamptz, $3::bigint)
+          AND (m.visibility = ANY ($4::text[])
+            OR (m.visibility = ANY ($5::text[]) AND m.sender = $6)
+            OR (m.visibility = ANY ($7::text[]) AND m.sender_type = $8))
+        ORDER BY m.timestamp DESC, m.id DESC
+        LIMIT $9
+    ) found
+    WHERE level.name = ANY ($4::text[])
+       OR (level.name = ANY ($5::text[]) AND $1 = $6)
+       OR level.name = ANY ($7::text[])
+    ORDER BY found.timestamp DESC, found.id DESC
     LIMIT $9
 ) m ON true
 WHERE s.id = $10
@@ -523,17 +531,45 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        m.parent_message_id
 FROM sessions s
 LEFT JOIN LATERAL (
-    SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND m.timestamp >= $1::timestamptz
-      AND m.timestamp < $2::timestamptz
-      AND (m.timestamp, m.id) > ($3::timestamptz, $4::bigint)
-      AND (m.visibility = ANY ($5::text[])
-        OR (m.visibility = ANY ($6::text[]) AND m.sender = $7)
-        OR (m.visibility = ANY ($8::text[]) AND m.sender_type = $9))
+    SELECT DISTINCT ON (m.timestamp, m.id) m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id
+    FROM (
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name
+              AND candidate.timestamp >= $1::timestamptz AND candidate.timestamp < $2::timestamptz
+              AND (candidate.timestamp, candidate.id) > ($3::timestamptz, $4::bigint)
+            ORDER BY candidate.timestamp, candidate.id LIMIT $5
+        ) found
+        WHERE level.name = ANY ($6::text[])
+        UNION ALL
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = $7
+              AND candidate.timestamp >= $1::timestamptz AND candidate.timestamp < $2::timestamptz
+              AND (candidate.timestamp, candidate.id) > ($3::timestamptz, $4::bigint)
+            ORDER BY candidate.timestamp, candidate.id LIMIT $5
+        ) found
+        WHERE level.name = ANY ($8::text[])
+        UNION ALL
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = $9
+              AND candidate.timestamp >= $1::timestamptz AND candidate.timestamp < $2::timestamptz
+              AND (candidate.timestamp, candidate.id) > ($3::timestamptz, $4::bigint)
+            ORDER BY candidate.timestamp, candidate.id LIMIT $5
+        ) found
+        WHERE 'agent_only' = ANY ($10::text[])
+    ) m
+    WHERE (m.visibility = ANY ($6::text[])
+        OR (m.visibility = ANY ($8::text[]) AND m.sender = $7)
+        OR (m.visibility = ANY ($10::text[]) AND m.sender_type = $9))
     ORDER BY m.timestamp, m.id
-    LIMIT $10
+    LIMIT $5
 ) m ON true
 WHERE s.id = $11
 ORDER BY m.timestamp, m.id
@@ -544,12 +580,12 @@ type MessageListByTimeParams struct {
 	UntilTime      time.Time
 	AfterTimestamp time.Time
 	AfterID        int64
-	Seen           []string
-	Own            []string
-	Reader         string
-	Kin            []string
-	ReaderType     string
 	MaxRows        int32
+	Seen           []string
+	Reader         string
+	Own            []string
+	ReaderType     string
+	Kin            []string
 	SessionID      string
 }
 
@@ -573,12 +609,12 @@ func (q *Queries) MessageListByTime(ctx context.Context, db DBTX, arg MessageLis
 		arg.UntilTime,
 		arg.AfterTimestamp,
 		arg.AfterID,
-		arg.Seen,
-		arg.Own,
-		arg.Reader,
-		arg.Kin,
-		arg.ReaderType,
 		arg.MaxRows,
+		arg.Seen,
+		arg.Reader,
+		arg.Own,
+		arg.ReaderType,
+		arg.Kin,
 		arg.SessionID,
 	)
 	if err != nil {
@@ -721,15 +757,42 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        m.parent_message_id
 FROM sessions s
 LEFT JOIN LATERAL (
-    SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND (m.timestamp, m.id) > ($1::timestamptz, $2::bigint)
-      AND (m.visibility = ANY ($3::text[])
-        OR (m.visibility = ANY ($4::text[]) AND m.sender = $5)
-        OR (m.visibility = ANY ($6::text[]) AND m.sender_type = $7))
+    SELECT DISTINCT ON (m.timestamp, m.id) m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id
+    FROM (
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name
+              AND (candidate.timestamp, candidate.id) > ($1::timestamptz, $2::bigint)
+            ORDER BY candidate.timestamp, candidate.id LIMIT $3
+        ) found
+        WHERE level.name = ANY ($4::text[])
+        UNION ALL
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = $5
+              AND (candidate.timestamp, candidate.id) > ($1::timestamptz, $2::bigint)
+            ORDER BY candidate.timestamp, candidate.id LIMIT $3
+        ) found
+        WHERE level.name = ANY ($6::text[])
+        UNION ALL
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = $7
+              AND (candidate.timestamp, candidate.id) > ($1::timestamptz, $2::bigint)
+            ORDER BY candidate.timestamp, candidate.id LIMIT $3
+        ) found
+        WHERE 'agent_only' = ANY ($8::text[])
+    ) m
+    WHERE (m.visibility = ANY ($4::text[])
+        OR (m.visibility = ANY ($6::text[]) AND m.sender = $5)
+        OR (m.visibility = ANY ($8::text[]) AND m.sender_type = $7))
     ORDER BY m.timestamp, m.id
-    LIMIT $8
+    LIMIT $3
 ) m ON true
 WHERE s.id = $9
 ORDER BY m.timestamp, m.id
@@ -738,12 +801,12 @@ ORDER BY m.timestamp, m.id
 type MessagePageAfterParams struct {
 	AfterTimestamp time.Time
 	AfterID        int64
-	Seen           []string
-	Own            []string
-	Reader         string
-	Kin            []string
-	ReaderType     string
 	MaxRows        int32
+	Seen           []string
+	Reader         string
+	Own            []string
+	ReaderType     string
+	Kin            []string
 	SessionID      string
 }
 
@@ -765,12 +828,12 @@ func (q *Queries) MessagePageAfter(ctx context.Context, db DBTX, arg MessagePage
 	rows, err := db.Query(ctx, messagePageAfter,
 		arg.AfterTimestamp,
 		arg.AfterID,
-		arg.Seen,
-		arg.Own,
-		arg.Reader,
-		arg.Kin,
-		arg.ReaderType,
 		arg.MaxRows,
+		arg.Seen,
+		arg.Reader,
+		arg.Own,
+		arg.ReaderType,
+		arg.Kin,
 		arg.SessionID,
 	)
 	if err != nil {

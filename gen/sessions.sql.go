@@ -118,26 +118,51 @@ SELECT s.id, s.purpose, s.created_at, s.updated_at, s.is_active, s.created_by, s
        m.parent_message_id
 FROM sessions s
 LEFT JOIN LATERAL (
-    SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND (m.visibility = ANY ($1::text[])
-        OR (m.visibility = ANY ($2::text[]) AND m.sender = $3)
-        OR (m.visibility = ANY ($4::text[]) AND m.sender_type = $5))
+    SELECT DISTINCT ON (m.timestamp, m.id) m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id
+    FROM (
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name
+            ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT $1
+        ) found
+        WHERE level.name = ANY ($2::text[])
+        UNION ALL
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = $3
+            ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT $1
+        ) found
+        WHERE level.name = ANY ($4::text[])
+        UNION ALL
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = $5
+            ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT $1
+        ) found
+        WHERE 'agent_only' = ANY ($6::text[])
+    ) m
+    WHERE (m.visibility = ANY ($2::text[])
+        OR (m.visibility = ANY ($4::text[]) AND m.sender = $3)
+        OR (m.visibility = ANY ($6::text[]) AND m.sender_type = $5))
     ORDER BY m.timestamp DESC, m.id DESC
-    LIMIT $6
+    LIMIT $1
 ) m ON true
 WHERE s.id = $7
 ORDER BY m.timestamp DESC, m.id DESC
 `
 
 type SessionGetParams struct {
-	Seen        []string
-	Own         []string
-	Reader      string
-	Kin         []string
-	ReaderType  string
 	MaxMessages int32
+	Seen        []string
+	Reader      string
+	Own         []string
+	ReaderType  string
+	Kin         []string
 	ID          string
 }
 
@@ -158,12 +183,12 @@ type SessionGetRow struct {
 // The lists seen, own and kin of visibility levels come from store/visibility.go, here as in each read of messages.
 func (q *Queries) SessionGet(ctx context.Context, db DBTX, arg SessionGetParams) ([]SessionGetRow, error) {
 	rows, err := db.Query(ctx, sessionGet,
-		arg.Seen,
-		arg.Own,
-		arg.Reader,
-		arg.Kin,
-		arg.ReaderType,
 		arg.MaxMessages,
+		arg.Seen,
+		arg.Reader,
+		arg.Own,
+		arg.ReaderType,
+		arg.Kin,
 		arg.ID,
 	)
 	if err != nil {

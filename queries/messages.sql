@@ -199,11 +199,38 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        m.parent_message_id
 FROM sessions s
 LEFT JOIN LATERAL (
-    SELECT *
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND (m.timestamp, m.id) > (@after_timestamp::timestamptz, @after_id::bigint)
-      AND (m.visibility = ANY (@seen::text[])
+    SELECT DISTINCT ON (m.timestamp, m.id) m.*
+    FROM (
+        SELECT found.*
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name
+              AND (candidate.timestamp, candidate.id) > (@after_timestamp::timestamptz, @after_id::bigint)
+            ORDER BY candidate.timestamp, candidate.id LIMIT @max_rows
+        ) found
+        WHERE level.name = ANY (@seen::text[])
+        UNION ALL
+        SELECT found.*
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = @reader
+              AND (candidate.timestamp, candidate.id) > (@after_timestamp::timestamptz, @after_id::bigint)
+            ORDER BY candidate.timestamp, candidate.id LIMIT @max_rows
+        ) found
+        WHERE level.name = ANY (@own::text[])
+        UNION ALL
+        SELECT found.*
+        FROM (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = @reader_type
+              AND (candidate.timestamp, candidate.id) > (@after_timestamp::timestamptz, @after_id::bigint)
+            ORDER BY candidate.timestamp, candidate.id LIMIT @max_rows
+        ) found
+        WHERE 'agent_only' = ANY (@kin::text[])
+    ) m
+    WHERE (m.visibility = ANY (@seen::text[])
         OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
         OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))
     ORDER BY m.timestamp, m.id
@@ -226,15 +253,23 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        m.parent_message_id
 FROM sessions s
 LEFT JOIN LATERAL (
-    SELECT *
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND m.sender = @sender
-      AND (m.timestamp, m.id) < (@before_timestamp::timestamptz, @before_id::bigint)
-      AND (m.visibility = ANY (@seen::text[])
-        OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
-        OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))
-    ORDER BY m.timestamp DESC, m.id DESC
+    SELECT found.*
+    FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM messages m
+        WHERE m.session_id = s.id AND m.sender = @sender AND m.visibility = level.name
+          AND (m.timestamp, m.id) < (@before_timestamp::timestamptz, @before_id::bigint)
+          AND (m.visibility = ANY (@seen::text[])
+            OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
+            OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))
+        ORDER BY m.timestamp DESC, m.id DESC
+        LIMIT @max_rows
+    ) found
+    WHERE level.name = ANY (@seen::text[])
+       OR (level.name = ANY (@own::text[]) AND @sender = @reader)
+       OR level.name = ANY (@kin::text[])
+    ORDER BY found.timestamp DESC, found.id DESC
     LIMIT @max_rows
 ) m ON true
 WHERE s.id = @session_id
@@ -254,13 +289,41 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        m.parent_message_id
 FROM sessions s
 LEFT JOIN LATERAL (
-    SELECT *
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND m.timestamp >= @from_time::timestamptz
-      AND m.timestamp < @until_time::timestamptz
-      AND (m.timestamp, m.id) > (@after_timestamp::timestamptz, @after_id::bigint)
-      AND (m.visibility = ANY (@seen::text[])
+    SELECT DISTINCT ON (m.timestamp, m.id) m.*
+    FROM (
+        SELECT found.*
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name
+              AND candidate.timestamp >= @from_time::timestamptz AND candidate.timestamp < @until_time::timestamptz
+              AND (candidate.timestamp, candidate.id) > (@after_timestamp::timestamptz, @after_id::bigint)
+            ORDER BY candidate.timestamp, candidate.id LIMIT @max_rows
+        ) found
+        WHERE level.name = ANY (@seen::text[])
+        UNION ALL
+        SELECT found.*
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = @reader
+              AND candidate.timestamp >= @from_time::timestamptz AND candidate.timestamp < @until_time::timestamptz
+              AND (candidate.timestamp, candidate.id) > (@after_timestamp::timestamptz, @after_id::bigint)
+            ORDER BY candidate.timestamp, candidate.id LIMIT @max_rows
+        ) found
+        WHERE level.name = ANY (@own::text[])
+        UNION ALL
+        SELECT found.*
+        FROM (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = @reader_type
+              AND candidate.timestamp >= @from_time::timestamptz AND candidate.timestamp < @until_time::timestamptz
+              AND (candidate.timestamp, candidate.id) > (@after_timestamp::timestamptz, @after_id::bigint)
+            ORDER BY candidate.timestamp, candidate.id LIMIT @max_rows
+        ) found
+        WHERE 'agent_only' = ANY (@kin::text[])
+    ) m
+    WHERE (m.visibility = ANY (@seen::text[])
         OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
         OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))
     ORDER BY m.timestamp, m.id

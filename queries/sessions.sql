@@ -26,10 +26,35 @@ SELECT sqlc.embed(s),
        m.parent_message_id
 FROM sessions s
 LEFT JOIN LATERAL (
-    SELECT *
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND (m.visibility = ANY (@seen::text[])
+    SELECT DISTINCT ON (m.timestamp, m.id) m.*
+    FROM (
+        SELECT found.*
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name
+            ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT @max_messages
+        ) found
+        WHERE level.name = ANY (@seen::text[])
+        UNION ALL
+        SELECT found.*
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = @reader
+            ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT @max_messages
+        ) found
+        WHERE level.name = ANY (@own::text[])
+        UNION ALL
+        SELECT found.*
+        FROM (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = @reader_type
+            ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT @max_messages
+        ) found
+        WHERE 'agent_only' = ANY (@kin::text[])
+    ) m
+    WHERE (m.visibility = ANY (@seen::text[])
         OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
         OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))
     ORDER BY m.timestamp DESC, m.id DESC
