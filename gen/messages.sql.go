@@ -427,40 +427,45 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
        m.parent_message_id
 FROM sessions s
+CROSS JOIN (
+    SELECT $1::text[] AS seen, $2::text[] AS own, $3::text[] AS kin, $4::text AS reader, $5::text AS sender,
+           $6::timestamptz AS before_timestamp, $7::bigint AS before_id, $8::integer AS max_rows
+    OFFSET 0
+) AS input
 LEFT JOIN LATERAL (
     SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
     FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
     CROSS JOIN LATERAL (
         SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
         FROM messages m
-        WHERE m.session_id = s.id AND m.sender = $1 AND m.visibility = level.name
-          AND (m.timestamp, m.id) < ($2::timestamptz, $3::bigint)
-          AND (m.visibility = ANY ($4::text[])
-            OR (m.visibility = ANY ($5::text[]) AND m.sender = $6)
-            OR (m.visibility = ANY ($7::text[]) AND m.sender_type = $8))
+        WHERE m.session_id = s.id AND m.sender = input.sender AND m.visibility = level.name
+          AND (m.timestamp, m.id) < (input.before_timestamp, input.before_id)
+          AND (m.visibility = ANY ($1::text[])
+            OR (m.visibility = ANY ($2::text[]) AND m.sender = $4)
+            OR (m.visibility = ANY ($3::text[]) AND m.sender_type = $9))
         ORDER BY m.timestamp DESC, m.id DESC
-        LIMIT $9
+        LIMIT input.max_rows
     ) found
-    WHERE level.name = ANY ($4::text[])
-       OR (level.name = ANY ($5::text[]) AND $1 = $6)
-       OR level.name = ANY ($7::text[])
+    WHERE level.name = ANY (input.seen)
+       OR (level.name = ANY (input.own) AND input.sender = input.reader)
+       OR level.name = ANY (input.kin)
     ORDER BY found.timestamp DESC, found.id DESC
-    LIMIT $9
+    LIMIT input.max_rows
 ) m ON true
 WHERE s.id = $10
 ORDER BY m.timestamp DESC, m.id DESC
 `
 
 type MessageListBySenderParams struct {
+	Seen            []string
+	Own             []string
+	Kin             []string
+	Reader          string
 	Sender          string
 	BeforeTimestamp time.Time
 	BeforeID        int64
-	Seen            []string
-	Own             []string
-	Reader          string
-	Kin             []string
-	ReaderType      string
 	MaxRows         int32
+	ReaderType      string
 	SessionID       string
 }
 
@@ -480,15 +485,15 @@ type MessageListBySenderRow struct {
 // session without any gives a single row with id 0; no session gives no row.
 func (q *Queries) MessageListBySender(ctx context.Context, db DBTX, arg MessageListBySenderParams) ([]MessageListBySenderRow, error) {
 	rows, err := db.Query(ctx, messageListBySender,
+		arg.Seen,
+		arg.Own,
+		arg.Kin,
+		arg.Reader,
 		arg.Sender,
 		arg.BeforeTimestamp,
 		arg.BeforeID,
-		arg.Seen,
-		arg.Own,
-		arg.Reader,
-		arg.Kin,
-		arg.ReaderType,
 		arg.MaxRows,
+		arg.ReaderType,
 		arg.SessionID,
 	)
 	if err != nil {
@@ -530,6 +535,12 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
        m.parent_message_id
 FROM sessions s
+CROSS JOIN (
+    SELECT $1::text[] AS seen, $2::text[] AS own, $3::text[] AS kin, $4::text AS reader, $5::text AS reader_type,
+           $6::timestamptz AS from_time, $7::timestamptz AS until_time,
+           $8::timestamptz AS after_timestamp, $9::bigint AS after_id, $10::integer AS max_rows
+    OFFSET 0
+) AS input
 LEFT JOIN LATERAL (
     SELECT DISTINCT ON (m.timestamp, m.id) m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id
     FROM (
@@ -538,54 +549,54 @@ LEFT JOIN LATERAL (
         CROSS JOIN LATERAL (
             SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
             WHERE candidate.session_id = s.id AND candidate.visibility = level.name
-              AND candidate.timestamp >= $1::timestamptz AND candidate.timestamp < $2::timestamptz
-              AND (candidate.timestamp, candidate.id) > ($3::timestamptz, $4::bigint)
-            ORDER BY candidate.timestamp, candidate.id LIMIT $5
+              AND candidate.timestamp >= input.from_time AND candidate.timestamp < input.until_time
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
         ) found
-        WHERE level.name = ANY ($6::text[])
+        WHERE level.name = ANY (input.seen)
         UNION ALL
         SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
         FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
         CROSS JOIN LATERAL (
             SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
-            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = $7
-              AND candidate.timestamp >= $1::timestamptz AND candidate.timestamp < $2::timestamptz
-              AND (candidate.timestamp, candidate.id) > ($3::timestamptz, $4::bigint)
-            ORDER BY candidate.timestamp, candidate.id LIMIT $5
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = input.reader
+              AND candidate.timestamp >= input.from_time AND candidate.timestamp < input.until_time
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
         ) found
-        WHERE level.name = ANY ($8::text[])
+        WHERE level.name = ANY (input.own)
         UNION ALL
         SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
         FROM (
             SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
-            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = $9
-              AND candidate.timestamp >= $1::timestamptz AND candidate.timestamp < $2::timestamptz
-              AND (candidate.timestamp, candidate.id) > ($3::timestamptz, $4::bigint)
-            ORDER BY candidate.timestamp, candidate.id LIMIT $5
+            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = input.reader_type
+              AND candidate.timestamp >= input.from_time AND candidate.timestamp < input.until_time
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
         ) found
-        WHERE 'agent_only' = ANY ($10::text[])
+        WHERE 'agent_only' = ANY (input.kin)
     ) m
-    WHERE (m.visibility = ANY ($6::text[])
-        OR (m.visibility = ANY ($8::text[]) AND m.sender = $7)
-        OR (m.visibility = ANY ($10::text[]) AND m.sender_type = $9))
+    WHERE (m.visibility = ANY ($1::text[])
+        OR (m.visibility = ANY ($2::text[]) AND m.sender = $4)
+        OR (m.visibility = ANY ($3::text[]) AND m.sender_type = $5))
     ORDER BY m.timestamp, m.id
-    LIMIT $5
+    LIMIT input.max_rows
 ) m ON true
 WHERE s.id = $11
 ORDER BY m.timestamp, m.id
 `
 
 type MessageListByTimeParams struct {
+	Seen           []string
+	Own            []string
+	Kin            []string
+	Reader         string
+	ReaderType     string
 	FromTime       time.Time
 	UntilTime      time.Time
 	AfterTimestamp time.Time
 	AfterID        int64
 	MaxRows        int32
-	Seen           []string
-	Reader         string
-	Own            []string
-	ReaderType     string
-	Kin            []string
 	SessionID      string
 }
 
@@ -605,16 +616,16 @@ type MessageListByTimeRow struct {
 // without any gives a single row with id 0; no session gives no row.
 func (q *Queries) MessageListByTime(ctx context.Context, db DBTX, arg MessageListByTimeParams) ([]MessageListByTimeRow, error) {
 	rows, err := db.Query(ctx, messageListByTime,
+		arg.Seen,
+		arg.Own,
+		arg.Kin,
+		arg.Reader,
+		arg.ReaderType,
 		arg.FromTime,
 		arg.UntilTime,
 		arg.AfterTimestamp,
 		arg.AfterID,
 		arg.MaxRows,
-		arg.Seen,
-		arg.Reader,
-		arg.Own,
-		arg.ReaderType,
-		arg.Kin,
 		arg.SessionID,
 	)
 	if err != nil {
@@ -756,6 +767,11 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
        m.parent_message_id
 FROM sessions s
+CROSS JOIN (
+    SELECT $1::text[] AS seen, $2::text[] AS own, $3::text[] AS kin, $4::text AS reader, $5::text AS reader_type,
+           $6::timestamptz AS after_timestamp, $7::bigint AS after_id, $8::integer AS max_rows
+    OFFSET 0
+) AS input
 LEFT JOIN LATERAL (
     SELECT DISTINCT ON (m.timestamp, m.id) m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id
     FROM (
@@ -764,49 +780,49 @@ LEFT JOIN LATERAL (
         CROSS JOIN LATERAL (
             SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
             WHERE candidate.session_id = s.id AND candidate.visibility = level.name
-              AND (candidate.timestamp, candidate.id) > ($1::timestamptz, $2::bigint)
-            ORDER BY candidate.timestamp, candidate.id LIMIT $3
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
         ) found
-        WHERE level.name = ANY ($4::text[])
+        WHERE level.name = ANY (input.seen)
         UNION ALL
         SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
         FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
         CROSS JOIN LATERAL (
             SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
-            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = $5
-              AND (candidate.timestamp, candidate.id) > ($1::timestamptz, $2::bigint)
-            ORDER BY candidate.timestamp, candidate.id LIMIT $3
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = input.reader
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
         ) found
-        WHERE level.name = ANY ($6::text[])
+        WHERE level.name = ANY (input.own)
         UNION ALL
         SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
         FROM (
             SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
-            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = $7
-              AND (candidate.timestamp, candidate.id) > ($1::timestamptz, $2::bigint)
-            ORDER BY candidate.timestamp, candidate.id LIMIT $3
+            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = input.reader_type
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
         ) found
-        WHERE 'agent_only' = ANY ($8::text[])
+        WHERE 'agent_only' = ANY (input.kin)
     ) m
-    WHERE (m.visibility = ANY ($4::text[])
-        OR (m.visibility = ANY ($6::text[]) AND m.sender = $5)
-        OR (m.visibility = ANY ($8::text[]) AND m.sender_type = $7))
+    WHERE (m.visibility = ANY ($1::text[])
+        OR (m.visibility = ANY ($2::text[]) AND m.sender = $4)
+        OR (m.visibility = ANY ($3::text[]) AND m.sender_type = $5))
     ORDER BY m.timestamp, m.id
-    LIMIT $3
+    LIMIT input.max_rows
 ) m ON true
 WHERE s.id = $9
 ORDER BY m.timestamp, m.id
 `
 
 type MessagePageAfterParams struct {
+	Seen           []string
+	Own            []string
+	Kin            []string
+	Reader         string
+	ReaderType     string
 	AfterTimestamp time.Time
 	AfterID        int64
 	MaxRows        int32
-	Seen           []string
-	Reader         string
-	Own            []string
-	ReaderType     string
-	Kin            []string
 	SessionID      string
 }
 
@@ -824,16 +840,22 @@ type MessagePageAfterRow struct {
 
 // A page of a session's visible messages from a key on, oldest first. A session without one on this page gives a single
 // row with id 0; no session gives no row.
+//
+// Here, in MessageListByTime and in SessionGet the page is merged from one page of candidates for each level that the
+// reader sees, of its own messages on the levels where these count, and of those of its kind; each is read from an index
+// in the order of the page. So at most a page of each is read, whatever else is in the session. The condition on
+// visibility then decides on each candidate. What differs between calls stands behind OFFSET 0, where the planner cannot
+// see it: the plan costs the same with and without the values, so that the connection soon plans no more.
 func (q *Queries) MessagePageAfter(ctx context.Context, db DBTX, arg MessagePageAfterParams) ([]MessagePageAfterRow, error) {
 	rows, err := db.Query(ctx, messagePageAfter,
+		arg.Seen,
+		arg.Own,
+		arg.Kin,
+		arg.Reader,
+		arg.ReaderType,
 		arg.AfterTimestamp,
 		arg.AfterID,
 		arg.MaxRows,
-		arg.Seen,
-		arg.Reader,
-		arg.Own,
-		arg.ReaderType,
-		arg.Kin,
 		arg.SessionID,
 	)
 	if err != nil {
