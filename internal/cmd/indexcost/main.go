@@ -90,8 +90,8 @@ func run(ctx context.Context, calls, rounds int) (err error) {
 	for _, w := range writers {
 		// The indexes of keys and constraints are no choice.
 		indexes, err := store.ExecuteQuery(ctx, `
-			SELECT c.relname AS name, pg_relation_size(c.oid) / greatest((SELECT reltuples FROM pg_class WHERE oid = i.indrelid), 1)::bigint AS size
-			FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+			SELECT c.relname AS name, CASE WHEN t.reltuples >= 1000 THEN (pg_relation_size(c.oid) / t.reltuples)::bigint::text ELSE 'few rows' END AS size
+			FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
 			WHERE i.indrelid = ?::regclass AND NOT i.indisunique ORDER BY c.relname`, w.table)
 		if err != nil {
 			return err
@@ -113,7 +113,7 @@ func run(ctx context.Context, calls, rounds int) (err error) {
 				}
 			}
 			a, b := median(with), median(without)
-			fmt.Printf("| %s | %s | %d | %d | %d (%.0f %%) | %.0f %% |\n", name, w.name, index["size"], a.wal, a.wal-b.wal,
+			fmt.Printf("| %s | %s | %v | %d | %d (%.0f %%) | %.0f %% |\n", name, w.name, index["size"], a.wal, a.wal-b.wal,
 				100*float64(a.wal-b.wal)/float64(a.wal), 100*float64(a.time-b.time)/float64(a.time))
 		}
 	}
