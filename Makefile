@@ -6,6 +6,7 @@ GOLANGCI_LINT := v2.15.0
 COVER_MIN     := 84
 TESTFLAGS     ?=
 FUZZTIME      ?= 1m
+BENCHFLAGS    ?=
 SIZES         ?= 10000,1000000,10000000
 
 # Where the tests find a server, first match: STORETEST_DATABASE_URL, installed PostgreSQL binaries, a download.
@@ -64,10 +65,15 @@ bench-sizes: ## Measure hot operations with 10 thousand, 1 million and 10 millio
 	@$(GO) build -o $(BIN)/sharedcontext ./cmd/sharedcontext && $(GO) build -o $(BIN)/sizelatency ./internal/cmd/sizelatency
 	@$(BIN)/sharedcontext dev --temporary -- $(BIN)/sizelatency -sizes $(SIZES) -plot docs/latency-by-size.svg
 
+.PHONY: bench-peers
+bench-peers: ## Print a table of the same operations through the store, pgx, database/sql, sqlx, GORM, bun and ent
+	cd bench && $(GO) run ./table $(BENCHFLAGS)
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (1m)
-	@for target in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' store/*_test.go | cut -d' ' -f2); do \
-		echo "$$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./store || exit 1; done
+	@for package in ./store ./internal/fuzzy; do \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$package/*_test.go | cut -d' ' -f2); do \
+			echo "$$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; done; done
 
 .PHONY: generate
 generate: $(BIN)/sqlc ## Compile queries/ and schema/ into gen/, and list what the schema holds

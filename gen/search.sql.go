@@ -275,16 +275,18 @@ SELECT m.id, m.timestamp, m.sender::text AS sender, m.content, m.metadata, m.sen
 FROM messages m
 WHERE m.session_id = $1
   AND m.timestamp < $2::timestamptz
+  AND m.timestamp >= $3::timestamptz
   AND char_length(m.sender) + char_length(m.content) < 128
-  AND char_length(m.sender) + char_length(m.content) < $3::integer
-  AND (m.visibility = ANY ($4::text[])
-    OR (m.visibility = ANY ($5::text[]) AND m.sender = $6)
-    OR (m.visibility = ANY ($7::text[]) AND m.sender_type = $8))
+  AND char_length(m.sender) + char_length(m.content) < $4::integer
+  AND (m.visibility = ANY ($5::text[])
+    OR (m.visibility = ANY ($6::text[]) AND m.sender = $7)
+    OR (m.visibility = ANY ($8::text[]) AND m.sender_type = $9))
 `
 
 type MessageSearchShortParams struct {
 	SessionID     string
 	IndexedBefore time.Time
+	Since         time.Time
 	BelowLength   int32
 	Seen          []string
 	Own           []string
@@ -305,12 +307,13 @@ type MessageSearchShortRow struct {
 	ParentMessageID *int64
 }
 
-// The visible messages of a session before a time whose sender and content together are short. What it says of time in
-// MessageSearchLike holds here too; 128 is the bound of the index.
+// The visible messages of a session in a range of time whose sender and content together are short. What MessageSearchLike
+// says of its time holds here too; 128 is the bound of the index.
 func (q *Queries) MessageSearchShort(ctx context.Context, db DBTX, arg MessageSearchShortParams) ([]MessageSearchShortRow, error) {
 	rows, err := db.Query(ctx, messageSearchShort,
 		arg.SessionID,
 		arg.IndexedBefore,
+		arg.Since,
 		arg.BelowLength,
 		arg.Seen,
 		arg.Own,

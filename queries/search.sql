@@ -60,14 +60,15 @@ WHERE m.session_id = @session_id
     OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
     OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type));
 
--- The visible messages of a session before a time whose sender and content together are short. What it says of time in
--- MessageSearchLike holds here too; 128 is the bound of the index.
+-- The visible messages of a session in a range of time whose sender and content together are short. What MessageSearchLike
+-- says of its time holds here too; 128 is the bound of the index.
 -- name: MessageSearchShort :many
 SELECT m.id, m.timestamp, m.sender::text AS sender, m.content, m.metadata, m.sender_type::text AS sender_type,
        m.visibility::text AS visibility, m.message_type::text AS message_type, m.parent_message_id
 FROM messages m
 WHERE m.session_id = @session_id
   AND m.timestamp < @indexed_before::timestamptz
+  AND m.timestamp >= @since::timestamptz
   AND char_length(m.sender) + char_length(m.content) < 128
   AND char_length(m.sender) + char_length(m.content) < @below_length::integer
   AND (m.visibility = ANY (@seen::text[])

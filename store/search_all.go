@@ -30,8 +30,10 @@ func (m *Manager) searchAll(ctx context.Context, s *search) error {
 	if !index.Ready || patterns.length >= maxShortText {
 		return m.searchBefore(ctx, s, firstTime)
 	}
-	if err := m.searchBefore(ctx, s, index.Before); err != nil || s.ranking.complete(100) {
-		return err
+	if s.ranking.oldest.time >= index.Before.UnixMicro() { // not all newer messages have been read
+		if err := m.searchBefore(ctx, s, index.Before); err != nil || s.ranking.complete(100) {
+			return err
+		}
 	}
 	read := s.ranking.oldest
 	found, err := m.searchIndexed(ctx, s, index.Before, patterns)
@@ -76,23 +78,22 @@ func (m *Manager) searchBefore(ctx context.Context, s *search, since time.Time) 
 //
 // A message of the score s differs from the query in at most d = 2·length·(1-s/100) characters that one has and the other
 // has not. The patterns for d match every such message, unless its text is no longer than the query: the roles change then,
-// and these texts, which are few, are all compared.
+// and these texts are all compared.
 func (m *Manager) searchIndexed(ctx context.Context, s *search, before time.Time, patterns searchPatterns) (bool, error) {
-	if err := m.searchShort(ctx, s, before, patterns.length); err != nil {
-		return false, err
-	}
-	tried := -1
-	for {
+	for tried := -1; ; {
 		needed := patterns.edits(s.ranking.cutoff())
 		if needed <= tried {
-			return true, nil
+			break
 		}
-		// What is found with few edits raises the score that is needed: an exact match, then one typing error.
-		next := min(needed, max(0, 2*(tried+1)))
-		if next > 2 {
+		// What is found with few edits raises the score that is needed: an exact match first, then one typing error, then as
+		// many as that has left possible.
+		next := min(needed, tried+1)
+		if tried == 0 {
+			next = min(needed, 2)
+		} else if tried > 0 {
 			next = min(needed, patterns.most)
 		}
-		if next <= tried || !patterns.feasible(next) {
+		if next <= tried || next > patterns.most {
 			return false, nil
 		}
 		if err := m.searchLike(ctx, s, before, patterns.like(next)); err != nil {
@@ -100,6 +101,11 @@ func (m *Manager) searchIndexed(ctx context.Context, s *search, before time.Time
 		}
 		tried = next
 	}
+	since := firstTime
+	if s.ranking.complete(100) { // only by being newer can a message be better
+		since = time.UnixMicro(s.ranking.best[s.ranking.limit-1].time).UTC()
+	}
+	return true, m.searchShort(ctx, s, since, before, patterns.length)
 }
 
 func (m *Manager) searchLike(ctx context.Context, s *search, before time.Time, patterns []string) error {
@@ -113,11 +119,11 @@ func (m *Manager) searchLike(ctx context.Context, s *search, before time.Time, p
 	return err
 }
 
-// searchShort compares the messages before a time whose text may be no longer than length.
-func (m *Manager) searchShort(ctx context.Context, s *search, before time.Time, length int) error {
+// searchShort compares the messages of a range of time whose text may be no longer than length.
+func (m *Manager) searchShort(ctx context.Context, s *search, since, before time.Time, length int) error {
 	rows, err := query(ctx, m, "search context", func(db gen.DBTX) ([]gen.MessageSearchShortRow, error) {
 		return queries.MessageSearchShort(ctx, m.plannedSearch(db, s), gen.MessageSearchShortParams{
-			SessionID: s.sessionID, IndexedBefore: before, BelowLength: int32(length), // the space between them counts as well
+			SessionID: s.sessionID, Since: since, IndexedBefore: before, BelowLength: int32(length), // the space between them counts as well
 			Seen: s.sight.seen, Own: s.sight.own, Reader: s.reader.AgentID, Kin: s.sight.kin, ReaderType: s.reader.AgentType,
 		})
 	})

@@ -58,6 +58,13 @@ func TestExecModes(t *testing.T) {
 			if diff := cmp.Diff([]string{added[0].Content, first.Content}, contents(detail.Messages)); diff != "" {
 				t.Errorf("latest messages (-want +got):\n%s", diff)
 			}
+			results, err := m.SearchContext(ctx, store.SearchContextParams{SessionID: session.ID, Reader: admin, Query: `it's "$1" ? \'`, Window: store.SearchWindowAll})
+			if err != nil || len(results.Results) == 0 || results.Results[0].Score != 100 {
+				t.Fatalf("search: %+v, %v", results, err)
+			}
+			if diff := cmp.Diff(first, results.Results[0].Message, jsonValue); diff != "" {
+				t.Errorf("message found (-added +found):\n%s", diff)
+			}
 			list, err := m.ListActiveSessions(ctx, store.ListActiveSessionsParams{Reader: alice})
 			if err != nil {
 				t.Fatal(err)

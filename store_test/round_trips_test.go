@@ -164,6 +164,15 @@ func TestRoundTrips(t *testing.T) {
 		}},
 		{"get message thread", func() error { _, err := m.GetMessageThread(ctx, session.ID, parent.ID, alice); return err }},
 		{"count messages", func() error { _, err := m.CountMessages(ctx, session.ID, alice); return err }},
+		{"search context", func() error {
+			_, err := m.SearchContext(ctx, store.SearchContextParams{SessionID: session.ID, Reader: alice, Query: "x"})
+			return err
+		}},
+		{"search context of unknown session", func() error {
+			_, err := m.SearchContext(ctx, store.SearchContextParams{SessionID: unknownSession, Reader: alice, Query: "x"})
+			return ignore(err, store.ErrSessionNotFound)
+		}},
+		{"get search index", func() error { _, err := m.SearchIndex(ctx); return err }},
 		{"merge session metadata", func() error {
 			_, err := m.MergeSessionMetadata(ctx, session.ID, map[string]any{"participant_count": 2})
 			return err

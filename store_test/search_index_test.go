@@ -167,7 +167,10 @@ func TestSearchAllMatchesBruteForce(t *testing.T) {
 	if most := size / 20; len(different) > most {
 		different = different[len(different)-most:]
 	}
-	ctx, f, config := setupConfig(t)
+	config := storetest.Config(t)
+	config.StatementTimeout = -1 // a million messages take their time
+	ctx, m := storetest.Open(t, config)
+	f := fixture{m, newSession(ctx, t, m)}
 	messages := f.copies(ctx, t, different, size)
 	buildSearchIndex(ctx, t, config)
 	// Messages that are newer than the index are found as well.
@@ -196,6 +199,49 @@ func TestSearchAllMatchesBruteForce(t *testing.T) {
 		t.Errorf("the index served %d queries", indexed)
 	}
 	t.Logf("the index served %d queries, the others needed the whole history or only the latest messages", indexed)
+}
+
+// What the patterns of the index cannot find is found beside it: texts that are no longer than the query, and more new
+// messages than the first statement reads.
+func TestSearchBesideIndex(t *testing.T) {
+	t.Parallel()
+	const query = "please restart the build server tonight"
+	ctx, f, config := setupConfig(t)
+	old := f.copies(ctx, t, []store.NewMessage{
+		{Sender: "bob", Content: "Now please restart the build servr tonight, all of you"},
+		{Sender: "t", Content: "the build server"}, // its text is not in the query, which has no t before it
+		{Sender: "restart", Content: "the build server"},
+		{Sender: "please", Content: "restart the build server tonighx"}, // as long as the query
+		{Sender: "the", Content: "build servr"},
+	}, 100)
+	buildSearchIndex(ctx, t, config)
+	newer := []store.NewMessage{{Sender: "bob", Content: "We should please restart the build server tonight."}}
+	for len(newer) < 1000 {
+		newer = append(newer, store.NewMessage{Sender: "bob", Content: "hay"})
+	}
+	all := append(old, f.add(ctx, t, newer...)...)
+	all = append(all, f.add(ctx, t, newer[1:]...)...)
+	for _, test := range []struct {
+		query   string
+		limit   int
+		indexed bool
+	}{
+		{query, 1, false}, {query, 10, true}, {query, 30, true}, {query, 100, true}, {"quite another question", 10, false},
+		{"restart the build servr tonight", 10, true}, // stands in long texts, and short ones in it
+	} {
+		got, err := f.SearchContext(ctx, store.SearchContextParams{
+			SessionID: f.session.ID, Reader: alice, Query: test.query, Window: store.SearchWindowAll, Limit: test.limit,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := gocmp.Diff(bruteForce(newestFirst(all), test.query, 60, test.limit, true), got.Results, jsonValue); diff != "" {
+			t.Errorf("%d results for %q (-want +got):\n%s", test.limit, test.query, diff)
+		}
+		if got.Indexed != test.indexed {
+			t.Errorf("%d results for %q: indexed %v, want %v", test.limit, test.query, got.Indexed, test.indexed)
+		}
+	}
 }
 
 // bruteForceCopies is bruteForce for messages of which many are the same.

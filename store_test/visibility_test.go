@@ -177,6 +177,19 @@ func checkOtherReads(ctx context.Context, t fataler, m *store.Manager, session s
 			t.Fatalf("messages of %s for %+v (-want +got):\n%s", sender, reader, diff)
 		}
 	}
+	for _, window := range []store.SearchWindow{store.SearchWindowRecent, store.SearchWindowAll} {
+		found, err := m.SearchContext(ctx, store.SearchContextParams{SessionID: session, Reader: reader, Query: "x", Window: window, Limit: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := []store.Message{}
+		for _, result := range found.Results {
+			got = append(got, result.Message)
+		}
+		if diff := cmp.Diff(visible, got); diff != "" {
+			t.Fatalf("messages found in the window %s for %+v (-want +got):\n%s", window, reader, diff)
+		}
+	}
 	byTime, err := m.ListMessagesByTime(ctx, store.ListMessagesByTimeParams{SessionID: session, Reader: reader})
 	if err != nil {
 		t.Fatal(err)

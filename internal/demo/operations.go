@@ -81,6 +81,7 @@ func (p *playback) operate(ctx context.Context, options Options, report *Report)
 		run  func(context.Context, where) error
 	}{
 		{"reads of messages", o.readMessages},
+		{"search", o.searchMessages},
 		{"writes of messages", o.writeMessages},
 		{"metadata of a session", o.mergeMetadata},
 		{"transactions", o.transact},

@@ -125,6 +125,8 @@ func TestSabotage(t *testing.T) {
 		{"reads of messages", "time", "UPDATE messages SET timestamp = timestamp + interval '9 hours' WHERE id = ?", some, "reads of messages: by time", "it is missing"},
 		{"reads of messages", "thread", "UPDATE messages SET parent_message_id = NULL WHERE id = ?", some, "reads of messages: thread", "parent is missing"},
 		{"reads of messages", "counts", "UPDATE messages SET visibility = 'private' WHERE id = ?", some, "reads of messages: counts", "the total is"},
+		{"search", "altered message", "UPDATE messages SET content = 'other' WHERE id = ?", func(o *operations) []any { return []any{o.written[0].id} }, "search", "it is missing"},
+		{"search", "hidden message", "UPDATE messages SET visibility = 'admin_only' WHERE id = ?", func(o *operations) []any { return []any{o.written[0].id} }, "search", "it is missing"},
 		{"writes of messages", "lost message", "DELETE FROM messages WHERE id = (SELECT max(id) FROM messages WHERE session_id = ?)", own, "", "it is missing"},
 		{"writes of messages", "a message twice", `INSERT INTO messages (session_id, sender, content)
 			SELECT session_id, sender, content FROM messages WHERE session_id = ? LIMIT 1`, own, "", "this reader must not get it"},

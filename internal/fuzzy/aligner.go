@@ -12,6 +12,7 @@ type aligner struct {
 	ids         []int32  // words > 1: for each character of the longer side, its number in the alphabet
 	rows        []uint64 // words > 1: for each number, where the character stands in the shorter side
 	state       []uint64 // words > 1: scratch
+	lanes       lanes    // words == 1: of the masks
 }
 
 // similarity returns 2·common/total, rounded as RapidFuzz does.
@@ -30,7 +31,12 @@ func (a *aligner) score(cutoff float64) float64 {
 	for need < a.m && similarity(need, 2*a.m)*100 < cutoff {
 		need++
 	}
-	best, first, last := a.window(need)
+	search := a.window
+	if a.lanes.last > 0 {
+		a.lanes.pack(a.masks)
+		search = a.packedWindow
+	}
+	best, first, last := search(need)
 	score := 0.0
 	if best > 0 {
 		score = similarity(best, 2*a.m) * 100
@@ -54,38 +60,46 @@ func (a *aligner) window(need int) (best, first, last int) {
 	if end < 0 {
 		return 0, a.m, a.m
 	}
-	at := func(i int) int {
-		length := a.common(i, i+a.m)
+	take := func(length int) {
 		if length >= need {
 			best, need = length, length+1
 		}
+	}
+	at := func(i int) int {
+		length := a.common(i, i+a.m)
+		take(length)
 		return length
 	}
 	type known struct{ i, length int }
-	var ahead [64]known // windows to the right whose lengths are known, the nearest last
-	depth := 0
+	ahead := make([]known, 0, 64) // windows to the right whose lengths are known, the nearest last
 	left := known{0, at(0)}
 	first = left.length
 	for best < a.m {
-		if depth == 0 {
+		if len(ahead) == 0 {
 			if left.i == end {
 				return best, first, min(a.m, left.length+1)
 			}
 			// As far as can be left out if that window has the same length.
-			i := min(end, left.i+max(1, 2*(need-left.length)-1))
-			ahead[0], depth = known{i, at(i)}, 1
+			far := max(1, 2*(need-left.length)-1)
+			i := min(end, left.i+far)
+			if j := min(end, i+far); a.words == 1 && j > i {
+				x, y := commonWordTwice(a.masks[i:][:a.m], a.masks[j:][:a.m])
+				take(x)
+				take(y)
+				ahead = append(ahead, known{j, y}, known{i, x})
+				continue
+			}
+			ahead = append(ahead, known{i, at(i)})
 			continue
 		}
-		right := ahead[depth-1]
+		right := ahead[len(ahead)-1]
 		low, high := left.i+need-left.length, right.i-(need-right.length)
 		if low > high {
-			left = right
-			depth--
+			left, ahead = right, ahead[:len(ahead)-1]
 			continue
 		}
 		i := (low + high) / 2
-		ahead[depth] = known{i, at(i)}
-		depth++
+		ahead = append(ahead, known{i, at(i)})
 	}
 	return best, first, a.m
 }
@@ -140,7 +154,7 @@ func (e *edges) prefix(limit int) {
 	if e.words == 1 {
 		state := ^uint64(0)
 		for i, mask := range e.masks[:e.m-1] {
-			matches := state & mask
+			matches := state & mask & e.lanes.low
 			state = (state + matches) | (state - matches)
 			if !e.offer(bits.OnesCount64(^state), i+1, slack) {
 				return
@@ -166,7 +180,7 @@ func (e *edges) suffix(limit int) {
 	if e.words == 1 {
 		state := ^uint64(0)
 		for length := 1; length <= e.m; length++ {
-			matches := state & bits.Reverse64(e.masks[e.n-length])
+			matches := state & bits.Reverse64(e.masks[e.n-length]&e.lanes.low)
 			state = (state + matches) | (state - matches)
 			if !e.offer(bits.OnesCount64(^state), length, slack) {
 				return

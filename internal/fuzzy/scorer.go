@@ -5,28 +5,28 @@ import "unicode/utf8"
 // Scorer scores texts against one query. It keeps scratch memory that grows with the longest text, so that scoring a
 // text allocates nothing; for that reason a Scorer is not for concurrent use: give each goroutine its own Clone.
 type Scorer struct {
-	*query
+	*compiled
 	masks []uint64 // for each character of the longer side, where it stands in the shorter; only when that fits one word
 	ids   []int32  // for each character of the text, its number in the alphabet of the query
 	rows  []uint64 // where each character of the alphabet stands in a text that is the shorter side
 	state []uint64 // of the longest common subsequence over several words
 }
 
-// query is what the clones of a Scorer share; nothing changes it after NewScorer.
-type query struct {
+// compiled is what the clones of a Scorer share; nothing changes it after NewScorer.
+type compiled struct {
 	alphabet
-	text  string
-	ids   []int32  // for each character, its number in the alphabet
-	words int      // of 64 bits, one for each character
-	rows  []uint64 // words for each number of the alphabet: where the character stands in the query
-	first [utf8.RuneSelf]uint64
+	ids   []int32               // for each character, its number in the alphabet
+	words int                   // of 64 bits, one for each character
+	rows  []uint64              // words for each number of the alphabet: where the character stands in the query
+	lanes lanes                 // words == 1
+	first [utf8.RuneSelf]uint64 // words == 1: the row of each ASCII character
 }
 
 // NewScorer returns a Scorer for the query as it is: upper and lower case differ, so whoever wants them to be equal
 // lowers both sides first. The empty query scores 100 against the empty text and 0 against every other.
-func NewScorer(text string) *Scorer {
-	q := &query{text: text, ids: make([]int32, 0, len(text))}
-	for _, character := range text {
+func NewScorer(query string) *Scorer {
+	q := &compiled{alphabet: newAlphabet(query), ids: make([]int32, 0, len(query))}
+	for _, character := range query {
 		q.ids = append(q.ids, q.add(character))
 	}
 	q.words = (len(q.ids) + 63) / 64
@@ -35,21 +35,22 @@ func NewScorer(text string) *Scorer {
 		q.rows[int(id)*q.words+position/64] |= 1 << (position % 64)
 	}
 	if q.words == 1 {
+		q.lanes = lanesFor(len(q.ids))
 		for character := range q.first {
 			q.first[character] = q.rows[q.ascii[character]]
 		}
 	}
-	return &Scorer{query: q}
+	return &Scorer{compiled: q}
 }
 
 // Clone returns a Scorer for the same query with scratch memory of its own. It is cheap.
 func (s *Scorer) Clone() *Scorer {
-	return &Scorer{query: s.query}
+	return &Scorer{compiled: s.compiled}
 }
 
 // Len returns the number of characters (code points) of the query.
 func (s *Scorer) Len() int {
-	return len(s.query.ids)
+	return len(s.compiled.ids)
 }
 
 // PartialRatio returns how well the best part of the longer of query and text matches the shorter, from 0 to 100, or 0
@@ -106,7 +107,7 @@ func (s *Scorer) decodeMasks(text []byte) int {
 			continue
 		}
 		character, size := utf8.DecodeRune(text[i:])
-		masks[n] = s.query.rows[s.id(character)]
+		masks[n] = s.compiled.rows[s.id(character)]
 		i += size
 	}
 	s.masks = masks[:n]
@@ -138,9 +139,9 @@ func (s *Scorer) decodeIDs(text []byte) int {
 func (s *Scorer) queryInText(n int, cutoff float64) float64 {
 	a := aligner{m: s.Len(), n: n, words: s.words}
 	if s.words == 1 {
-		a.masks = s.masks
+		a.masks, a.lanes = s.masks, s.lanes
 	} else {
-		a.ids, a.rows, a.state = s.ids, s.query.rows, s.stateOf(s.words)
+		a.ids, a.rows, a.state = s.ids, s.compiled.rows, s.stateOf(s.words)
 	}
 	return a.score(cutoff)
 }
@@ -162,14 +163,14 @@ func (s *Scorer) textInQuery(text []byte, cutoff float64) float64 {
 	}
 	a := aligner{m: m, n: s.Len(), words: words}
 	if words > 1 {
-		a.ids, a.rows, a.state = s.query.ids, rows, s.stateOf(words)
+		a.ids, a.rows, a.state = s.compiled.ids, rows, s.stateOf(words)
 		return a.score(cutoff)
 	}
 	if cap(s.masks) < a.n {
 		s.masks = make([]uint64, a.n)
 	}
-	a.masks = s.masks[:a.n]
-	for position, id := range s.query.ids {
+	a.masks, a.lanes = s.masks[:a.n], lanesFor(m)
+	for position, id := range s.compiled.ids {
 		a.masks[position] = rows[id]
 	}
 	return a.score(cutoff)

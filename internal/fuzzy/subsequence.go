@@ -28,6 +28,18 @@ func commonWord(masks []uint64) int {
 	return bits.OnesCount64(^state)
 }
 
+// commonWordTwice is commonWord for two stretches at once: each waits for its own additions only.
+func commonWordTwice(masks1, masks2 []uint64) (int, int) {
+	state1, state2 := ^uint64(0), ^uint64(0)
+	masks2 = masks2[:len(masks1)]
+	for i, mask := range masks1 {
+		matches1, matches2 := state1&mask, state2&masks2[i]
+		state1 = (state1 + matches1) | (state1 - matches1)
+		state2 = (state2 + matches2) | (state2 - matches2)
+	}
+	return bits.OnesCount64(^state1), bits.OnesCount64(^state2)
+}
+
 func commonTwoWords(rows []uint64, ids []int32) int {
 	low, high := ^uint64(0), ^uint64(0)
 	for _, id := range ids {
