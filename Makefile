@@ -7,6 +7,7 @@ COVER_MIN     := 84
 TESTFLAGS     ?=
 FUZZTIME      ?= 1m
 BENCHFLAGS    ?=
+SIZES         ?= 10000,1000000,10000000
 
 # Where the tests find a server, first match: STORETEST_DATABASE_URL, installed PostgreSQL binaries, a download.
 
@@ -51,6 +52,18 @@ cover: ## Run the tests and print the coverage of hand-written code; fails below
 .PHONY: bench
 bench: ## Run the benchmarks of the store beside hand-written pgx
 	$(GO) test -run '^$$' -bench . -benchmem -count 6 ./store_test
+
+.PHONY: bench-indexes
+bench-indexes: ## Measure what each index costs the operations, before and after the indexes that serve none were dropped
+	@$(GO) build -o $(BIN)/sharedcontext ./cmd/sharedcontext && $(GO) build -o $(BIN)/indexcost ./internal/cmd/indexcost
+	@$(BIN)/sharedcontext dev --temporary -- sh -ec '$(BIN)/sharedcontext load --messages 200000 --sessions 200 && \
+		$(BIN)/sharedcontext migrate down --to 13 --yes && $(BIN)/indexcost && \
+		$(BIN)/sharedcontext migrate up && $(BIN)/indexcost'
+
+.PHONY: bench-sizes
+bench-sizes: ## Measure hot operations with 10 thousand, 1 million and 10 million messages stored, and plot them
+	@$(GO) build -o $(BIN)/sharedcontext ./cmd/sharedcontext && $(GO) build -o $(BIN)/sizelatency ./internal/cmd/sizelatency
+	@$(BIN)/sharedcontext dev --temporary -- $(BIN)/sizelatency -sizes $(SIZES) -plot docs/latency-by-size.svg
 
 .PHONY: bench-peers
 bench-peers: ## Print a table of the same operations through the store, pgx, database/sql, sqlx, GORM, bun and ent

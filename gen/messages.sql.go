@@ -427,32 +427,45 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
        m.parent_message_id
 FROM sessions s
+CROSS JOIN (
+    SELECT $1::text[] AS seen, $2::text[] AS own, $3::text[] AS kin, $4::text AS reader, $5::text AS sender,
+           $6::timestamptz AS before_timestamp, $7::bigint AS before_id, $8::integer AS max_rows
+    OFFSET 0
+) AS input
 LEFT JOIN LATERAL (
-    SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND m.sender = $1
-      AND (m.timestamp, m.id) < ($2::timestamptz, $3::bigint)
-      AND (m.visibility = ANY ($4::text[])
-        OR (m.visibility = ANY ($5::text[]) AND m.sender = $6)
-        OR (m.visibility = ANY ($7::text[]) AND m.sender_type = $8))
-    ORDER BY m.timestamp DESC, m.id DESC
-    LIMIT $9
+    SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+    FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+    CROSS JOIN LATERAL (
+        SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
+        FROM messages m
+        WHERE m.session_id = s.id AND m.sender = input.sender AND m.visibility = level.name
+          AND (m.timestamp, m.id) < (input.before_timestamp, input.before_id)
+          AND (m.visibility = ANY ($1::text[])
+            OR (m.visibility = ANY ($2::text[]) AND m.sender = $4)
+            OR (m.visibility = ANY ($3::text[]) AND m.sender_type = $9))
+        ORDER BY m.timestamp DESC, m.id DESC
+        LIMIT input.max_rows
+    ) found
+    WHERE level.name = ANY (input.seen)
+       OR (level.name = ANY (input.own) AND input.sender = input.reader)
+       OR level.name = ANY (input.kin)
+    ORDER BY found.timestamp DESC, found.id DESC
+    LIMIT input.max_rows
 ) m ON true
 WHERE s.id = $10
 ORDER BY m.timestamp DESC, m.id DESC
 `
 
 type MessageListBySenderParams struct {
+	Seen            []string
+	Own             []string
+	Kin             []string
+	Reader          string
 	Sender          string
 	BeforeTimestamp time.Time
 	BeforeID        int64
-	Seen            []string
-	Own             []string
-	Reader          string
-	Kin             []string
-	ReaderType      string
 	MaxRows         int32
+	ReaderType      string
 	SessionID       string
 }
 
@@ -472,15 +485,15 @@ type MessageListBySenderRow struct {
 // session without any gives a single row with id 0; no session gives no row.
 func (q *Queries) MessageListBySender(ctx context.Context, db DBTX, arg MessageListBySenderParams) ([]MessageListBySenderRow, error) {
 	rows, err := db.Query(ctx, messageListBySender,
+		arg.Seen,
+		arg.Own,
+		arg.Kin,
+		arg.Reader,
 		arg.Sender,
 		arg.BeforeTimestamp,
 		arg.BeforeID,
-		arg.Seen,
-		arg.Own,
-		arg.Reader,
-		arg.Kin,
-		arg.ReaderType,
 		arg.MaxRows,
+		arg.ReaderType,
 		arg.SessionID,
 	)
 	if err != nil {
@@ -522,33 +535,67 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
        m.parent_message_id
 FROM sessions s
+CROSS JOIN (
+    SELECT $1::text[] AS seen, $2::text[] AS own, $3::text[] AS kin, $4::text AS reader, $5::text AS reader_type,
+           $6::timestamptz AS from_time, $7::timestamptz AS until_time,
+           $8::timestamptz AS after_timestamp, $9::bigint AS after_id, $10::integer AS max_rows
+    OFFSET 0
+) AS input
 LEFT JOIN LATERAL (
-    SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND m.timestamp >= $1::timestamptz
-      AND m.timestamp < $2::timestamptz
-      AND (m.timestamp, m.id) > ($3::timestamptz, $4::bigint)
-      AND (m.visibility = ANY ($5::text[])
-        OR (m.visibility = ANY ($6::text[]) AND m.sender = $7)
-        OR (m.visibility = ANY ($8::text[]) AND m.sender_type = $9))
+    SELECT DISTINCT ON (m.timestamp, m.id) m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id
+    FROM (
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name
+              AND candidate.timestamp >= input.from_time AND candidate.timestamp < input.until_time
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
+        ) found
+        WHERE level.name = ANY (input.seen)
+        UNION ALL
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = input.reader
+              AND candidate.timestamp >= input.from_time AND candidate.timestamp < input.until_time
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
+        ) found
+        WHERE level.name = ANY (input.own)
+        UNION ALL
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = input.reader_type
+              AND candidate.timestamp >= input.from_time AND candidate.timestamp < input.until_time
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
+        ) found
+        WHERE 'agent_only' = ANY (input.kin)
+    ) m
+    WHERE (m.visibility = ANY ($1::text[])
+        OR (m.visibility = ANY ($2::text[]) AND m.sender = $4)
+        OR (m.visibility = ANY ($3::text[]) AND m.sender_type = $5))
     ORDER BY m.timestamp, m.id
-    LIMIT $10
+    LIMIT input.max_rows
 ) m ON true
 WHERE s.id = $11
 ORDER BY m.timestamp, m.id
 `
 
 type MessageListByTimeParams struct {
+	Seen           []string
+	Own            []string
+	Kin            []string
+	Reader         string
+	ReaderType     string
 	FromTime       time.Time
 	UntilTime      time.Time
 	AfterTimestamp time.Time
 	AfterID        int64
-	Seen           []string
-	Own            []string
-	Reader         string
-	Kin            []string
-	ReaderType     string
 	MaxRows        int32
 	SessionID      string
 }
@@ -569,15 +616,15 @@ type MessageListByTimeRow struct {
 // without any gives a single row with id 0; no session gives no row.
 func (q *Queries) MessageListByTime(ctx context.Context, db DBTX, arg MessageListByTimeParams) ([]MessageListByTimeRow, error) {
 	rows, err := db.Query(ctx, messageListByTime,
+		arg.Seen,
+		arg.Own,
+		arg.Kin,
+		arg.Reader,
+		arg.ReaderType,
 		arg.FromTime,
 		arg.UntilTime,
 		arg.AfterTimestamp,
 		arg.AfterID,
-		arg.Seen,
-		arg.Own,
-		arg.Reader,
-		arg.Kin,
-		arg.ReaderType,
 		arg.MaxRows,
 		arg.SessionID,
 	)
@@ -720,29 +767,61 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
        m.parent_message_id
 FROM sessions s
+CROSS JOIN (
+    SELECT $1::text[] AS seen, $2::text[] AS own, $3::text[] AS kin, $4::text AS reader, $5::text AS reader_type,
+           $6::timestamptz AS after_timestamp, $7::bigint AS after_id, $8::integer AS max_rows
+    OFFSET 0
+) AS input
 LEFT JOIN LATERAL (
-    SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND (m.timestamp, m.id) > ($1::timestamptz, $2::bigint)
-      AND (m.visibility = ANY ($3::text[])
-        OR (m.visibility = ANY ($4::text[]) AND m.sender = $5)
-        OR (m.visibility = ANY ($6::text[]) AND m.sender_type = $7))
+    SELECT DISTINCT ON (m.timestamp, m.id) m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id
+    FROM (
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
+        ) found
+        WHERE level.name = ANY (input.seen)
+        UNION ALL
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = input.reader
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
+        ) found
+        WHERE level.name = ANY (input.own)
+        UNION ALL
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = input.reader_type
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
+        ) found
+        WHERE 'agent_only' = ANY (input.kin)
+    ) m
+    WHERE (m.visibility = ANY ($1::text[])
+        OR (m.visibility = ANY ($2::text[]) AND m.sender = $4)
+        OR (m.visibility = ANY ($3::text[]) AND m.sender_type = $5))
     ORDER BY m.timestamp, m.id
-    LIMIT $8
+    LIMIT input.max_rows
 ) m ON true
 WHERE s.id = $9
 ORDER BY m.timestamp, m.id
 `
 
 type MessagePageAfterParams struct {
-	AfterTimestamp time.Time
-	AfterID        int64
 	Seen           []string
 	Own            []string
-	Reader         string
 	Kin            []string
+	Reader         string
 	ReaderType     string
+	AfterTimestamp time.Time
+	AfterID        int64
 	MaxRows        int32
 	SessionID      string
 }
@@ -761,15 +840,21 @@ type MessagePageAfterRow struct {
 
 // A page of a session's visible messages from a key on, oldest first. A session without one on this page gives a single
 // row with id 0; no session gives no row.
+//
+// Here, in MessageListByTime and in SessionGet the page is merged from one page of candidates for each level that the
+// reader sees, of its own messages on the levels where these count, and of those of its kind; each is read from an index
+// in the order of the page. So at most a page of each is read, whatever else is in the session. The condition on
+// visibility then decides on each candidate. What differs between calls stands behind OFFSET 0, where the planner cannot
+// see it: the plan costs the same with and without the values, so that the connection soon plans no more.
 func (q *Queries) MessagePageAfter(ctx context.Context, db DBTX, arg MessagePageAfterParams) ([]MessagePageAfterRow, error) {
 	rows, err := db.Query(ctx, messagePageAfter,
-		arg.AfterTimestamp,
-		arg.AfterID,
 		arg.Seen,
 		arg.Own,
-		arg.Reader,
 		arg.Kin,
+		arg.Reader,
 		arg.ReaderType,
+		arg.AfterTimestamp,
+		arg.AfterID,
 		arg.MaxRows,
 		arg.SessionID,
 	)

@@ -117,15 +117,45 @@ SELECT s.id, s.purpose, s.created_at, s.updated_at, s.is_active, s.created_by, s
        coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
        m.parent_message_id
 FROM sessions s
+CROSS JOIN (
+    SELECT $1::text[] AS seen, $2::text[] AS own, $3::text[] AS kin, $4::text AS reader, $5::text AS reader_type,
+           $6::integer AS max_rows
+    OFFSET 0
+) AS input
 LEFT JOIN LATERAL (
-    SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND (m.visibility = ANY ($1::text[])
-        OR (m.visibility = ANY ($2::text[]) AND m.sender = $3)
-        OR (m.visibility = ANY ($4::text[]) AND m.sender_type = $5))
+    SELECT DISTINCT ON (m.timestamp, m.id) m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id
+    FROM (
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name
+            ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT input.max_rows
+        ) found
+        WHERE level.name = ANY (input.seen)
+        UNION ALL
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = input.reader
+            ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT input.max_rows
+        ) found
+        WHERE level.name = ANY (input.own)
+        UNION ALL
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        FROM (
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = input.reader_type
+            ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT input.max_rows
+        ) found
+        WHERE 'agent_only' = ANY (input.kin)
+    ) m
+    WHERE (m.visibility = ANY ($1::text[])
+        OR (m.visibility = ANY ($2::text[]) AND m.sender = $4)
+        OR (m.visibility = ANY ($3::text[]) AND m.sender_type = $5))
     ORDER BY m.timestamp DESC, m.id DESC
-    LIMIT $6
+    LIMIT input.max_rows
 ) m ON true
 WHERE s.id = $7
 ORDER BY m.timestamp DESC, m.id DESC
@@ -134,8 +164,8 @@ ORDER BY m.timestamp DESC, m.id DESC
 type SessionGetParams struct {
 	Seen        []string
 	Own         []string
-	Reader      string
 	Kin         []string
+	Reader      string
 	ReaderType  string
 	MaxMessages int32
 	ID          string
@@ -155,13 +185,14 @@ type SessionGetRow struct {
 }
 
 // One session with its latest visible messages, newest first; a session without one gives a single row with message 0.
-// The lists seen, own and kin of visibility levels come from store/visibility.go, here as in each read of messages.
+// The lists seen, own and kin of visibility levels come from store/visibility.go, here as in each read of messages; the
+// messages are merged as in MessagePageAfter.
 func (q *Queries) SessionGet(ctx context.Context, db DBTX, arg SessionGetParams) ([]SessionGetRow, error) {
 	rows, err := db.Query(ctx, sessionGet,
 		arg.Seen,
 		arg.Own,
-		arg.Reader,
 		arg.Kin,
+		arg.Reader,
 		arg.ReaderType,
 		arg.MaxMessages,
 		arg.ID,

@@ -187,6 +187,12 @@ ORDER BY m.timestamp, m.id;
 
 -- A page of a session's visible messages from a key on, oldest first. A session without one on this page gives a single
 -- row with id 0; no session gives no row.
+--
+-- Here, in MessageListByTime and in SessionGet the page is merged from one page of candidates for each level that the
+-- reader sees, of its own messages on the levels where these count, and of those of its kind; each is read from an index
+-- in the order of the page. So at most a page of each is read, whatever else is in the session. The condition on
+-- visibility then decides on each candidate. What differs between calls stands behind OFFSET 0, where the planner cannot
+-- see it: the plan costs the same with and without the values, so that the connection soon plans no more.
 -- name: MessagePageAfter :many
 SELECT coalesce(m.id, 0)::bigint AS id,
        coalesce(m.sender, '')::text AS sender,
@@ -198,16 +204,48 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
        m.parent_message_id
 FROM sessions s
+CROSS JOIN (
+    SELECT @seen::text[] AS seen, @own::text[] AS own, @kin::text[] AS kin, @reader::text AS reader, @reader_type::text AS reader_type,
+           @after_timestamp::timestamptz AS after_timestamp, @after_id::bigint AS after_id, @max_rows::integer AS max_rows
+    OFFSET 0
+) AS input
 LEFT JOIN LATERAL (
-    SELECT *
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND (m.timestamp, m.id) > (@after_timestamp::timestamptz, @after_id::bigint)
-      AND (m.visibility = ANY (@seen::text[])
+    SELECT DISTINCT ON (m.timestamp, m.id) m.*
+    FROM (
+        SELECT found.*
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
+        ) found
+        WHERE level.name = ANY (input.seen)
+        UNION ALL
+        SELECT found.*
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = input.reader
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
+        ) found
+        WHERE level.name = ANY (input.own)
+        UNION ALL
+        SELECT found.*
+        FROM (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = input.reader_type
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
+        ) found
+        WHERE 'agent_only' = ANY (input.kin)
+    ) m
+    WHERE (m.visibility = ANY (@seen::text[])
         OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
         OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))
     ORDER BY m.timestamp, m.id
-    LIMIT @max_rows
+    LIMIT input.max_rows
 ) m ON true
 WHERE s.id = @session_id
 ORDER BY m.timestamp, m.id;
@@ -225,17 +263,30 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
        m.parent_message_id
 FROM sessions s
+CROSS JOIN (
+    SELECT @seen::text[] AS seen, @own::text[] AS own, @kin::text[] AS kin, @reader::text AS reader, @sender::text AS sender,
+           @before_timestamp::timestamptz AS before_timestamp, @before_id::bigint AS before_id, @max_rows::integer AS max_rows
+    OFFSET 0
+) AS input
 LEFT JOIN LATERAL (
-    SELECT *
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND m.sender = @sender
-      AND (m.timestamp, m.id) < (@before_timestamp::timestamptz, @before_id::bigint)
-      AND (m.visibility = ANY (@seen::text[])
-        OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
-        OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))
-    ORDER BY m.timestamp DESC, m.id DESC
-    LIMIT @max_rows
+    SELECT found.*
+    FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM messages m
+        WHERE m.session_id = s.id AND m.sender = input.sender AND m.visibility = level.name
+          AND (m.timestamp, m.id) < (input.before_timestamp, input.before_id)
+          AND (m.visibility = ANY (@seen::text[])
+            OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
+            OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))
+        ORDER BY m.timestamp DESC, m.id DESC
+        LIMIT input.max_rows
+    ) found
+    WHERE level.name = ANY (input.seen)
+       OR (level.name = ANY (input.own) AND input.sender = input.reader)
+       OR level.name = ANY (input.kin)
+    ORDER BY found.timestamp DESC, found.id DESC
+    LIMIT input.max_rows
 ) m ON true
 WHERE s.id = @session_id
 ORDER BY m.timestamp DESC, m.id DESC;
@@ -253,18 +304,52 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
        m.parent_message_id
 FROM sessions s
+CROSS JOIN (
+    SELECT @seen::text[] AS seen, @own::text[] AS own, @kin::text[] AS kin, @reader::text AS reader, @reader_type::text AS reader_type,
+           @from_time::timestamptz AS from_time, @until_time::timestamptz AS until_time,
+           @after_timestamp::timestamptz AS after_timestamp, @after_id::bigint AS after_id, @max_rows::integer AS max_rows
+    OFFSET 0
+) AS input
 LEFT JOIN LATERAL (
-    SELECT *
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND m.timestamp >= @from_time::timestamptz
-      AND m.timestamp < @until_time::timestamptz
-      AND (m.timestamp, m.id) > (@after_timestamp::timestamptz, @after_id::bigint)
-      AND (m.visibility = ANY (@seen::text[])
+    SELECT DISTINCT ON (m.timestamp, m.id) m.*
+    FROM (
+        SELECT found.*
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name
+              AND candidate.timestamp >= input.from_time AND candidate.timestamp < input.until_time
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
+        ) found
+        WHERE level.name = ANY (input.seen)
+        UNION ALL
+        SELECT found.*
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = input.reader
+              AND candidate.timestamp >= input.from_time AND candidate.timestamp < input.until_time
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
+        ) found
+        WHERE level.name = ANY (input.own)
+        UNION ALL
+        SELECT found.*
+        FROM (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = input.reader_type
+              AND candidate.timestamp >= input.from_time AND candidate.timestamp < input.until_time
+              AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
+            ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
+        ) found
+        WHERE 'agent_only' = ANY (input.kin)
+    ) m
+    WHERE (m.visibility = ANY (@seen::text[])
         OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
         OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))
     ORDER BY m.timestamp, m.id
-    LIMIT @max_rows
+    LIMIT input.max_rows
 ) m ON true
 WHERE s.id = @session_id
 ORDER BY m.timestamp, m.id;

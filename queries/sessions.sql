@@ -12,7 +12,8 @@ WITH session AS (
 SELECT created_at::timestamptz AS created_at FROM session;
 
 -- One session with its latest visible messages, newest first; a session without one gives a single row with message 0.
--- The lists seen, own and kin of visibility levels come from store/visibility.go, here as in each read of messages.
+-- The lists seen, own and kin of visibility levels come from store/visibility.go, here as in each read of messages; the
+-- messages are merged as in MessagePageAfter.
 -- name: SessionGet :many
 SELECT sqlc.embed(s),
        coalesce(m.id, 0)::bigint AS message_id,
@@ -25,15 +26,45 @@ SELECT sqlc.embed(s),
        coalesce(m.timestamp, 'epoch')::timestamptz AS timestamp,
        m.parent_message_id
 FROM sessions s
+CROSS JOIN (
+    SELECT @seen::text[] AS seen, @own::text[] AS own, @kin::text[] AS kin, @reader::text AS reader, @reader_type::text AS reader_type,
+           @max_messages::integer AS max_rows
+    OFFSET 0
+) AS input
 LEFT JOIN LATERAL (
-    SELECT *
-    FROM messages m
-    WHERE m.session_id = s.id
-      AND (m.visibility = ANY (@seen::text[])
+    SELECT DISTINCT ON (m.timestamp, m.id) m.*
+    FROM (
+        SELECT found.*
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name
+            ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT input.max_rows
+        ) found
+        WHERE level.name = ANY (input.seen)
+        UNION ALL
+        SELECT found.*
+        FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
+        CROSS JOIN LATERAL (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = input.reader
+            ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT input.max_rows
+        ) found
+        WHERE level.name = ANY (input.own)
+        UNION ALL
+        SELECT found.*
+        FROM (
+            SELECT * FROM messages candidate
+            WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = input.reader_type
+            ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT input.max_rows
+        ) found
+        WHERE 'agent_only' = ANY (input.kin)
+    ) m
+    WHERE (m.visibility = ANY (@seen::text[])
         OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
         OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))
     ORDER BY m.timestamp DESC, m.id DESC
-    LIMIT @max_messages
+    LIMIT input.max_rows
 ) m ON true
 WHERE s.id = @id
 ORDER BY m.timestamp DESC, m.id DESC;

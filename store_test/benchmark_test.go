@@ -173,7 +173,7 @@ func BenchmarkGetMessages(b *testing.B) {
 				return err
 			},
 			func(pool *pgxpool.Pool, sql string) error {
-				rows, err := pool.Query(bench.ctx, sql, after.Timestamp, after.ID, seen, own, alice.AgentID, kin, alice.AgentType, 51, bench.session.ID)
+				rows, err := pool.Query(bench.ctx, sql, seen, own, kin, alice.AgentID, alice.AgentType, after.Timestamp, after.ID, 51, bench.session.ID)
 				return collectMessages(rows, err)
 			})
 	}
@@ -216,7 +216,7 @@ func BenchmarkGetSession(b *testing.B) {
 		},
 		func(pool *pgxpool.Pool, sql string) error {
 			var s store.Session
-			rows, err := pool.Query(bench.ctx, sql, seen, own, alice.AgentID, kin, alice.AgentType, 50, bench.session.ID)
+			rows, err := pool.Query(bench.ctx, sql, seen, own, kin, alice.AgentID, alice.AgentType, 50, bench.session.ID)
 			return collectMessages(rows, err, &s.ID, &s.Purpose, &s.CreatedAt, &s.UpdatedAt, &s.IsActive, &s.CreatedBy, &s.Metadata)
 		})
 }

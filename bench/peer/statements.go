@@ -113,17 +113,22 @@ func sightArgs(reader store.Reader) []any {
 	}
 }
 
+// mergedSightArgs are the same in the order of the statements that merge a page.
+func mergedSightArgs(reader store.Reader) []any {
+	args := sightArgs(reader)
+	return []any{args[0], args[1], args[3], args[2], args[4]}
+}
+
 func getMessagesArgs(sessionID string, reader store.Reader, offset int) []any {
 	return append(sightArgs(reader), offset, pageSize, sessionID)
 }
 
 func getMessagesAfterArgs(sessionID string, reader store.Reader, after store.MessageCursor) []any {
-	args := append([]any{after.Timestamp, after.ID}, sightArgs(reader)...)
-	return append(args, pageSize+1, sessionID)
+	return append(mergedSightArgs(reader), after.Timestamp, after.ID, pageSize+1, sessionID)
 }
 
 func getSessionArgs(sessionID string, reader store.Reader) []any {
-	return append(sightArgs(reader), latestMessages, sessionID)
+	return append(mergedSightArgs(reader), latestMessages, sessionID)
 }
 
 func setMemoryArgs(entry *store.MemoryEntry, ttl time.Duration) []any {
