@@ -19,7 +19,7 @@ func (m *Manager) searchAll(ctx context.Context, s *search) error {
 	if err := m.searchLatest(ctx, s); err != nil {
 		return err
 	}
-	if s.ranking.scored < searchWindowMessages || s.ranking.complete(100) {
+	if s.ranking.scored < searchWindowMessages || s.ranking.complete() {
 		return nil
 	}
 	index, err := m.SearchIndex(ctx)
@@ -31,7 +31,7 @@ func (m *Manager) searchAll(ctx context.Context, s *search) error {
 		return m.searchBefore(ctx, s, firstTime)
 	}
 	if s.ranking.oldest.time >= index.Before.UnixMicro() { // not all newer messages have been read
-		if err := m.searchBefore(ctx, s, index.Before); err != nil || s.ranking.complete(100) {
+		if err := m.searchBefore(ctx, s, index.Before); err != nil || s.ranking.complete() {
 			return err
 		}
 	}
@@ -45,14 +45,14 @@ func (m *Manager) searchAll(ctx context.Context, s *search) error {
 	return err
 }
 
-// complete reports whether no message that has at most a score and is older than all that were offered can be in the result.
-func (r *ranking) complete(score float64) bool {
-	return len(r.best) == r.limit && r.best[r.limit-1].score >= score
+// complete reports whether only a newer message can still be in the result: all that it has are perfect.
+func (r *ranking) complete() bool {
+	return len(r.best) == r.limit && r.best[r.limit-1].score == 100
 }
 
 // searchBefore compares the messages that are older than all so far, back to a time.
 func (m *Manager) searchBefore(ctx context.Context, s *search, since time.Time) error {
-	for !s.ranking.complete(100) {
+	for !s.ranking.complete() {
 		before := s.ranking.oldest
 		scored := s.ranking.scored
 		rows, err := query(ctx, m, "search context", func(db gen.DBTX) ([]gen.MessageSearchBeforeRow, error) {
@@ -102,7 +102,7 @@ func (m *Manager) searchIndexed(ctx context.Context, s *search, before time.Time
 		tried = next
 	}
 	since := firstTime
-	if s.ranking.complete(100) { // only by being newer can a message be better
+	if s.ranking.complete() { // only by being newer can a message be better
 		since = time.UnixMicro(s.ranking.best[s.ranking.limit-1].time).UTC()
 	}
 	return true, m.searchShort(ctx, s, since, before, patterns.length)

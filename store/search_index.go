@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,19 +31,16 @@ func (m *Migrator) BuildSearchIndex(ctx context.Context) error {
 		return schemaError(operation, fmt.Errorf("the extension pg_trgm cannot be installed: %w", withoutFile(err)))
 	}
 	var now time.Time
-	if err := m.lock.QueryRowContext(ctx, "SELECT date_trunc('second', now())").Scan(&now); err != nil {
+	if err := m.lock.QueryRowContext(ctx, "SELECT now()").Scan(&now); err != nil {
 		return schemaError(operation, err)
 	}
-	if err := m.dropSearchIndexes(ctx, "NOT i.indisvalid"); err != nil {
-		return schemaError(operation, err)
-	}
-	before := "'" + now.UTC().Format("2006-01-02 15:04:05") + "+00'"
+	before := "'" + now.UTC().Format("2006-01-02 15:04:05.000000") + "+00'"
 	for _, statement := range []string{
-		fmt.Sprintf(`CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_messages_search_short_%d ON messages
+		fmt.Sprintf(`CREATE INDEX CONCURRENTLY idx_messages_search_short_%d ON messages
 			(session_id, (char_length(sender) + char_length(content)))
-			WHERE char_length(sender) + char_length(content) < %d AND timestamp < %s`, now.Unix(), maxShortText, before),
-		fmt.Sprintf(`CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_messages_search_text_%d ON messages
-			USING gin (message_search_text(sender, content, metadata) %s) WHERE timestamp < %s`, now.Unix(), opclass, before),
+			WHERE char_length(sender) + char_length(content) < %d AND timestamp < %s`, now.UnixMicro(), maxShortText, before),
+		fmt.Sprintf(`CREATE INDEX CONCURRENTLY idx_messages_search_text_%d ON messages
+			USING gin (message_search_text(sender, content, metadata) %s) WHERE timestamp < %s`, now.UnixMicro(), opclass, before),
 	} {
 		if err := m.concurrently(ctx, statement); err != nil {
 			return schemaError(operation, err)
@@ -51,12 +50,12 @@ func (m *Migrator) BuildSearchIndex(ctx context.Context) error {
 	if err := m.concurrently(ctx, "ANALYZE messages"); err != nil {
 		return schemaError(operation, err)
 	}
-	return schemaError(operation, m.dropSearchIndexes(ctx, fmt.Sprintf(`c.relname NOT LIKE '%%\_%d'`, now.Unix())))
+	return schemaError(operation, m.dropSearchIndexes(ctx, strconv.FormatInt(now.UnixMicro(), 10)))
 }
 
 // DropSearchIndex drops the search index. A search of the whole history reads all of it then.
 func (m *Migrator) DropSearchIndex(ctx context.Context) error {
-	return schemaError("drop search index", m.dropSearchIndexes(ctx, "true"))
+	return schemaError("drop search index", m.dropSearchIndexes(ctx, ""))
 }
 
 // trigramOperators returns the operator class of the extension pg_trgm, which it installs where it is missing.
@@ -80,27 +79,20 @@ $$`)
 	return pgx.Identifier{namespace, "gin_trgm_ops"}.Sanitize(), err
 }
 
-// dropSearchIndexes drops the search indexes that meet a condition.
-func (m *Migrator) dropSearchIndexes(ctx context.Context, condition string) error {
-	rows, err := m.lock.QueryContext(ctx, `SELECT format('DROP INDEX CONCURRENTLY IF EXISTS %I.%I', c.relnamespace::regnamespace, c.relname)
+// dropSearchIndexes drops the search indexes, also what an interrupted build has left, but for those whose names end with
+// keep.
+func (m *Migrator) dropSearchIndexes(ctx context.Context, keep string) error {
+	var drops string
+	err := m.lock.QueryRowContext(ctx, `SELECT coalesce(string_agg(format('DROP INDEX CONCURRENTLY IF EXISTS %I.%I', c.relnamespace::regnamespace, c.relname), ';'), '')
 		FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-		WHERE i.indrelid = 'messages'::regclass AND c.relname LIKE 'idx\_messages\_search\_%' AND `+condition)
+		WHERE i.indrelid = 'messages'::regclass AND c.relname LIKE 'idx\_messages\_search\_%' AND c.relname NOT LIKE '%\_' || $1`, keep).Scan(&drops)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	var drops []string
-	for rows.Next() {
-		var drop string
-		if err := rows.Scan(&drop); err != nil {
-			return err
+	for drop := range strings.SplitSeq(drops, ";") {
+		if drop == "" {
+			continue
 		}
-		drops = append(drops, drop)
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	for _, drop := range drops {
 		if err := m.concurrently(ctx, drop); err != nil {
 			return err
 		}

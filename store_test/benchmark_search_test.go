@@ -29,23 +29,22 @@ func searchMessages(b *testing.B, otherwise int) int {
 }
 
 // newSearchBench is a database with size messages of real text in one session.
-func newSearchBench(b *testing.B, size int) (bench, []store.NewMessage) {
+func newSearchBench(b *testing.B, size int) bench {
 	b.Helper()
 	config := storetest.Config(b)
 	config.StatementTimeout = -1
 	ctx, m := storetest.Open(b, config)
 	f := fixture{m, newSession(ctx, b, m)}
-	different := corpus(b)
-	f.copies(ctx, b, different, size)
+	f.copies(ctx, b, corpus(b), size)
 	if _, err := store.ExecuteUpdate(ctx, "ANALYZE messages"); err != nil {
 		b.Fatal(err)
 	}
-	return bench{f, ctx, config}, different
+	return bench{f, ctx, config}
 }
 
 // The recent window of 1000 messages, beside reading the same rows by hand.
 func BenchmarkSearchContext(b *testing.B) {
-	bench, _ := newSearchBench(b, 2000)
+	bench := newSearchBench(b, 2000)
 	seen, own, kin := []string{"public"}, []string{"private", "agent_only"}, []string{"agent_only"}
 	for _, query := range []string{"error", "graceful shutdwon", "authentication of the client library in tests"} {
 		b.Run(strconv.Itoa(len(query))+" characters", func(b *testing.B) {
@@ -70,7 +69,7 @@ func BenchmarkSearchContext(b *testing.B) {
 // The whole history: through the index, and by scoring every row of it (brute force). SEARCH_MESSAGES sets its length.
 func BenchmarkSearchAll(b *testing.B) {
 	size := searchMessages(b, 50_000)
-	bench, _ := newSearchBench(b, size)
+	bench := newSearchBench(b, size)
 	for _, query := range []struct{ name, text string }{
 		{"fragment", "graceful shutdown of the"},
 		{"one typing error", "graceful shutdwon of the"},
