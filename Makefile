@@ -58,7 +58,7 @@ bench-indexes: ## Measure what each index costs the operations, before and after
 	@$(GO) build -o $(BIN)/sharedcontext ./cmd/sharedcontext && $(GO) build -o $(BIN)/indexcost ./internal/cmd/indexcost
 	@$(BIN)/sharedcontext dev --temporary -- sh -ec '$(BIN)/sharedcontext load --messages 200000 --sessions 200 && \
 		$(BIN)/sharedcontext migrate down --to 13 --yes && $(BIN)/indexcost && \
-		$(BIN)/sharedcontext migrate up && $(BIN)/indexcost'
+		$(BIN)/sharedcontext migrate up && $(BIN)/indexcost -trigrams'
 
 .PHONY: bench-sizes
 bench-sizes: ## Measure hot operations with 10 thousand, 1 million and 10 million messages stored, and plot them

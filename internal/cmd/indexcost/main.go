@@ -64,14 +64,15 @@ var writers = []writer{
 func main() {
 	calls := flag.Int("calls", 500, "calls of each measurement")
 	rounds := flag.Int("rounds", 5, "measurements of each index, with it and without in turn")
+	trigrams := flag.Bool("trigrams", false, "also measure a search index that would hold every message as it comes, which is made for this")
 	flag.Parse()
-	if err := run(context.Background(), *calls, *rounds); err != nil {
+	if err := run(context.Background(), *calls, *rounds, *trigrams); err != nil {
 		fmt.Fprintln(os.Stderr, "indexcost:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, calls, rounds int) (err error) {
+func run(ctx context.Context, calls, rounds int, trigrams bool) (err error) {
 	config, err := store.ConfigFromEnv()
 	if err != nil {
 		return err
@@ -85,6 +86,20 @@ func run(ctx context.Context, calls, rounds int) (err error) {
 	}
 	defer func() { err = errors.Join(err, m.Close(ctx)) }()
 	ctx = store.NewContext(ctx, m)
+	if trigrams {
+		for _, statement := range []string{
+			"CREATE EXTENSION IF NOT EXISTS pg_trgm",
+			"CREATE INDEX all_messages_trigrams ON messages USING gin (message_search_text(sender, content, metadata) gin_trgm_ops)",
+		} {
+			if _, err := store.ExecuteUpdate(ctx, statement); err != nil {
+				return err
+			}
+		}
+		defer func() {
+			_, dropErr := store.ExecuteUpdate(ctx, "DROP INDEX all_messages_trigrams")
+			err = errors.Join(err, dropErr)
+		}()
+	}
 	fmt.Println("| index | operation | bytes of index per row | WAL bytes per call | of these the index | of the time |")
 	fmt.Println("|---|---|---|---|---|---|")
 	for _, w := range writers {

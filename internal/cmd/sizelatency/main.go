@@ -49,6 +49,10 @@ var operations = []operation{
 		_, err := m.GetMemory(ctx, store.GetMemoryParams{AgentID: "alice", Key: "plan"})
 		return err
 	}},
+	{"search, recent window", func(ctx context.Context, m *store.Manager, session string, _ store.MessageCursor) error {
+		_, err := m.SearchContext(ctx, store.SearchContextParams{SessionID: session, Reader: alice, Query: "statment in one pass"})
+		return err
+	}},
 }
 
 func main() {
