@@ -80,6 +80,7 @@ func run(ctx context.Context, calls, rounds int, trigrams bool) (err error) {
 	if len(config.EncryptionKeys) == 0 {
 		config.EncryptionKeys = []store.Secret{"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="} // for tokens that are taken back
 	}
+	config.StatementTimeout = -1 // an index is built
 	m, err := store.Open(ctx, config)
 	if err != nil {
 		return err
