@@ -17,7 +17,9 @@ import (
 
 const (
 	// latestMessages is how many messages GetSession returns, as in the first generation.
-	latestMessages     = 50
+	latestMessages = 50
+	// sessionColumns is how many columns of each row of SessionGet are those of the session.
+	sessionColumns     = 7
 	defaultSessionPage = 50
 	maxSessionPage     = 1000
 )
@@ -103,7 +105,7 @@ func (m *Manager) GetSession(ctx context.Context, sessionID string, reader Reade
 	}
 	sight := reader.see(nil)
 	rows, err := query(ctx, m, "get session", func(db gen.DBTX) ([]gen.SessionGetRow, error) {
-		return foundSession(queries.SessionGet(ctx, db, gen.SessionGetParams{
+		return foundSession(queries.SessionGet(ctx, repeatedDB{db, sessionColumns}, gen.SessionGetParams{
 			Seen: sight.seen, Own: sight.own, Reader: reader.AgentID, Kin: sight.kin, ReaderType: reader.AgentType,
 			MaxMessages: latestMessages, ID: sessionID,
 		}))
