@@ -89,7 +89,8 @@ type SearchResults struct {
 // lower case; the score is the partial ratio of RapidFuzz, the similarity of the query to the best matching part of that
 // text, in percent. Results have at least the threshold as score and are ranked by it, then by recency.
 //
-// The audit row context_searched, which holds the query, is written with it. An unknown session is [ErrSessionNotFound].
+// The audit row context_searched, which holds the query, is written with it, so that a read-only transaction refuses it. An
+// unknown session is [ErrSessionNotFound].
 //
 // The recent window takes one round trip. The whole history takes a few: the latest 1000 messages are compared first, and
 // the search ends there when they hold enough perfect matches. Older messages are found through the search index where

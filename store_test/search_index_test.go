@@ -155,7 +155,7 @@ func printable(r rune) rune {
 // there are; the comparison takes the same time for a million.
 func TestSearchAllMatchesBruteForce(t *testing.T) {
 	t.Parallel()
-	size := 6000
+	size := 3000
 	if text := os.Getenv("SEARCH_MESSAGES"); text != "" {
 		var err error
 		if size, err = strconv.Atoi(text); err != nil {
