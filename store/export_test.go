@@ -7,11 +7,11 @@ func SearchText(sender, content, metadata string) string {
 }
 
 // SearchPatterns returns the patterns that find every text with a score of at least score, and whether there are any.
-func SearchPatterns(query string, score float64, foldsUnicode bool) ([]string, bool) {
-	p := newSearchPatterns(query, foldsUnicode)
-	edits := p.edits(score)
-	if edits > p.most {
-		return nil, false
+func SearchPatterns(query string, score float64, foldsUnicode bool, sample ...string) ([]string, bool) {
+	texts := make([][]byte, len(sample))
+	for i := range sample {
+		texts[i] = []byte(sample[i])
 	}
-	return p.like(edits), true
+	p := newSearchPatterns(query, foldsUnicode, texts)
+	return p.like(p.edits(score))
 }

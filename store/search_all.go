@@ -16,9 +16,11 @@ const searchPage = 10_000
 // searchAll compares the whole history of a session, newest first, with the help of the search index for what that holds.
 // It ends as soon as nothing older can be better than what it has.
 func (m *Manager) searchAll(ctx context.Context, s *search) error {
+	s.ranking.sampling = true
 	if err := m.searchLatest(ctx, s); err != nil {
 		return err
 	}
+	s.ranking.sampling = false
 	if s.ranking.scored < searchWindowMessages || s.ranking.complete() {
 		return nil
 	}
@@ -26,7 +28,7 @@ func (m *Manager) searchAll(ctx context.Context, s *search) error {
 	if err != nil {
 		return err
 	}
-	patterns := newSearchPatterns(s.query, index.foldsUnicode)
+	patterns := newSearchPatterns(s.query, index.foldsUnicode, s.ranking.sample)
 	if !index.Ready || patterns.length >= maxShortText {
 		return m.searchBefore(ctx, s, firstTime)
 	}
@@ -87,16 +89,15 @@ func (m *Manager) searchIndexed(ctx context.Context, s *search, before time.Time
 		}
 		// What is found with few edits raises the score that is needed: an exact match first, then one typing error, then as
 		// many as that has left possible.
-		next := min(needed, tried+1)
-		if tried == 0 {
-			next = min(needed, 2)
-		} else if tried > 0 {
-			next = min(needed, patterns.most)
+		next := needed
+		if tried < 1 {
+			next = min(needed, 2*(tried+1))
 		}
-		if next <= tried || next > patterns.most {
+		like, ok := patterns.like(next)
+		if !ok {
 			return false, nil
 		}
-		if err := m.searchLike(ctx, s, before, patterns.like(next)); err != nil {
+		if err := m.searchLike(ctx, s, before, like); err != nil {
 			return false, err
 		}
 		tried = next

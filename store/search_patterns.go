@@ -1,6 +1,9 @@
 package store
 
 import (
+	"bytes"
+	"math"
+	"math/bits"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -9,40 +12,107 @@ import (
 const (
 	// maxShortText bounds the texts that the index of short texts holds, in characters.
 	maxShortText = 128
-	// minPiece is the least length of a piece that is worth looking for together with others.
-	minPiece = 4
-	// maxPatterns bounds the patterns of one statement: the index is asked for each of them.
-	maxPatterns = 28
+	// minPiece and maxPiece bound the pieces of a query that are looked up. A longer one finds hardly less and takes the
+	// index longer.
+	minPiece = 3
+	maxPiece = 12
+
+	// What a look-up costs, as a multiple of reading and comparing the same number of messages in order: for each message
+	// that the index finds, as the server makes its text anew; for each entry of the rarest trigram and each other trigram
+	// of the piece; and for the piece itself.
+	foundCost = 2.5
+	entryCost = 0.1
+	pieceCost = 0.002
+	// maxCost bounds the look-ups of one statement; beyond it, reading all messages in order is as good.
+	maxCost = 0.25
 )
 
 // searchPatterns turns a query into LIKE patterns that find every text which is like it.
 //
 // A text that has all characters of the query in order, but for some that one of the two has and the other has not (the
-// edits), is found by the principle of pigeons and holes: of k disjoint pieces of the query each edit spoils one at most,
-// so that k-edits of them stand in the text as they are, in order. There is a pattern for each choice of that many pieces.
+// edits), is found by the principle of pigeons and holes: of disjoint pieces of the query each edit spoils one at most, so
+// that of one piece more than there are edits one stands in the text as it is. The pieces are chosen so that the index
+// finds few messages by them, as far as a sample of the messages tells.
 type searchPatterns struct {
 	query  []rune
 	length int
-	// solid says of each character whether the server compares it as store does. Others match anything.
-	solid []bool
-	// word says of each character whether it is part of a trigram of letters and digits.
-	word []bool
-	most int // the most edits for which there are patterns, -1 for none
+	// solid says of each character whether the server compares it as store does. No piece has any other.
+	solid    []bool
+	trigrams []trigram // that begin with each character of the query
+	sampled  int       // how many messages the sample has
 }
 
-// newSearchPatterns takes a query in lower case. foldsUnicode says whether the server knows letters beyond ASCII.
-func newSearchPatterns(query string, foldsUnicode bool) searchPatterns {
-	p := searchPatterns{query: []rune(query), most: -1}
+// trigram is one of three characters, by which the index finds messages.
+type trigram struct {
+	kind  trigramKind
+	texts []uint64 // those of the sample that have it, a bit each
+	count int      // of these
+}
+
+// trigramKind says whether the index knows a trigram: of letters and digits, or of a word's first or last two.
+type trigramKind int
+
+const (
+	noTrigram trigramKind = iota
+	wordEdge
+	insideWord
+)
+
+// newSearchPatterns takes a query in lower case and texts of some messages. foldsUnicode says whether the server knows
+// letters beyond ASCII.
+func newSearchPatterns(query string, foldsUnicode bool, sample [][]byte) searchPatterns {
+	p := searchPatterns{query: []rune(query), sampled: len(sample)}
 	p.length = len(p.query)
-	p.solid, p.word = make([]bool, p.length), make([]bool, p.length)
+	p.solid, p.trigrams = make([]bool, p.length), make([]trigram, p.length)
+	word := make([]bool, p.length)
 	for i, c := range p.query {
 		p.solid[i] = c < utf8.RuneSelf || unicode.SimpleFold(c) == c || foldsUnicode && foldsAlike(c)
-		p.word[i] = p.solid[i] && (unicode.IsLetter(c) || unicode.IsDigit(c)) && (c < utf8.RuneSelf || foldsUnicode)
+		word[i] = isWord(c) && (c < utf8.RuneSelf || foldsUnicode)
 	}
-	for edits := 0; edits*3 < p.length && p.feasible(edits); edits++ {
-		p.most = edits
+	for i := range max(0, p.length-2) {
+		switch {
+		case !p.solid[i] || !p.solid[i+1] || !p.solid[i+2] || !word[i+1]:
+			continue
+		case word[i] && word[i+2]:
+			p.trigrams[i].kind = insideWord
+		case word[i] || word[i+2]:
+			p.trigrams[i].kind = wordEdge
+		}
 	}
+	p.count(sample)
 	return p
+}
+
+// count finds the texts that have each trigram.
+func (p *searchPatterns) count(sample [][]byte) {
+	plain := make([][]byte, len(sample))
+	for i, text := range sample {
+		plain[i] = bytes.Map(blank, text)
+	}
+	for i := range p.trigrams {
+		t := &p.trigrams[i]
+		if t.kind == noTrigram {
+			continue
+		}
+		characters := []byte(strings.Map(blank, string(p.query[i:i+3])))
+		t.texts = make([]uint64, (len(sample)+63)/64)
+		for n, text := range plain {
+			if bytes.Contains(text, characters) {
+				t.texts[n/64] |= 1 << (n % 64)
+				t.count++
+			}
+		}
+	}
+}
+
+func isWord(c rune) bool { return unicode.IsLetter(c) || unicode.IsDigit(c) }
+
+// blank makes one character of all that are in no word.
+func blank(c rune) rune {
+	if isWord(c) {
+		return c
+	}
+	return ' '
 }
 
 // foldsAlike reports whether each server with Unicode letters has the same lower case as Go for the letters of this pair:
@@ -58,102 +128,97 @@ func (p *searchPatterns) edits(score float64) int {
 	return int(2*float64(p.length)*(1-score/100) + 1e-9)
 }
 
-// split returns how many pieces the query is cut into for a number of edits, and how long they are.
-func (p *searchPatterns) split(edits int) (pieces, size int) {
-	if edits == 0 {
-		return 1, p.length
+// like returns patterns of which each text with so many edits matches one, and whether looking them up is worth it.
+func (p *searchPatterns) like(edits int) ([]string, bool) {
+	if (edits+1)*minPiece > p.length {
+		return nil, false
 	}
-	pieces = edits + 1
-	for choose(pieces+1, edits) <= maxPatterns && p.length/(pieces+1) >= minPiece {
-		pieces++
+	costs := make(map[[2]int]float64)
+	// best has, for so many pieces among so many characters, the least cost, and how long the last piece is that ends with
+	// these characters, 0 if none does.
+	type choice struct {
+		cost float64
+		size int
 	}
-	return pieces, p.length / pieces
-}
-
-// choose returns the number of ways to choose k of n.
-func choose(n, k int) int {
-	ways := 1
-	for i := 1; i <= min(k, n-k); i++ {
-		ways = ways * (n - i + 1) / i
-	}
-	return ways
-}
-
-// feasible reports whether the index can find texts with this many edits: each pattern has a trigram that it can be looked
-// up by.
-func (p *searchPatterns) feasible(edits int) bool {
-	pieces, size := p.split(edits)
-	if size < 3 || choose(pieces, edits) > maxPatterns {
-		return false
-	}
-	without := 0 // pieces without a trigram
-	for i := range pieces {
-		if !p.hasTrigram(i*size, p.end(i, pieces, size)) {
-			without++
+	best := make([][]choice, edits+2)
+	for pieces := range best {
+		best[pieces] = make([]choice, p.length+1)
+		for end := range best[pieces] {
+			least := choice{cost: math.Inf(1)}
+			if pieces == 0 {
+				least.cost = 0
+			} else if end > 0 {
+				least.cost = best[pieces][end-1].cost
+			}
+			for size := minPiece; pieces > 0 && size <= min(maxPiece, end); size++ {
+				before := best[pieces-1][end-size].cost
+				if before >= least.cost {
+					continue
+				}
+				place := [2]int{end - size, end}
+				cost, known := costs[place]
+				if !known {
+					cost = p.cost(place[0], place[1])
+					costs[place] = cost
+				}
+				if before+cost < least.cost {
+					least = choice{before + cost, size}
+				}
+			}
+			best[pieces][end] = least
 		}
 	}
-	return without < pieces-edits
-}
-
-// end returns where a piece ends: the last one has what is left over.
-func (p *searchPatterns) end(piece, pieces, size int) int {
-	if piece == pieces-1 {
-		return p.length
+	if !(best[edits+1][p.length].cost <= maxCost) {
+		return nil, false
 	}
-	return (piece + 1) * size
-}
-
-func (p *searchPatterns) hasTrigram(begin, end int) bool {
-	run := 0
-	for i := begin; i < end; i++ {
-		if !p.word[i] {
-			run = 0
+	patterns := make([]string, 0, edits+1)
+	for pieces, end := edits+1, p.length; pieces > 0; {
+		size := best[pieces][end].size
+		if size == 0 {
+			end--
 			continue
 		}
-		if run++; run == 3 {
-			return true
-		}
+		patterns = append(patterns, "%"+likeEscape.Replace(string(p.query[end-size:end]))+"%")
+		end -= size
+		pieces--
 	}
-	return false
+	return patterns, true
 }
 
-// like returns the patterns for a number of edits, which must be feasible.
-func (p *searchPatterns) like(edits int) []string {
-	pieces, size := p.split(edits)
-	texts := make([]string, pieces)
-	for i := range texts {
-		texts[i] = p.escape(i*size, p.end(i, pieces, size))
-	}
-	patterns := make([]string, 0, choose(pieces, edits))
-	chosen := make([]string, 0, pieces)
-	var choosePieces func(from int)
-	choosePieces = func(from int) {
-		if missing := pieces - edits - len(chosen); missing == 0 {
-			patterns = append(patterns, "%"+strings.Join(chosen, "%")+"%")
-		} else if missing <= pieces-from {
-			chosen = append(chosen, texts[from])
-			choosePieces(from + 1)
-			chosen = chosen[:len(chosen)-1]
-			choosePieces(from + 1)
-		}
-	}
-	choosePieces(0)
-	return patterns
-}
+// likeEscape makes a text stand for itself in a pattern.
+var likeEscape = strings.NewReplacer(`%`, `\%`, `_`, `\_`, `\`, `\\`)
 
-// escape returns the part of a pattern that matches a piece of the query.
-func (p *searchPatterns) escape(begin, end int) string {
-	var b strings.Builder
+// cost estimates what looking up a piece costs; it is infinite where the index cannot.
+func (p *searchPatterns) cost(begin, end int) float64 {
+	cost := math.Inf(1)
+	var found [searchWindowMessages/64 + 1]uint64
+	rarest, trigrams := p.sampled, 0
 	for i := begin; i < end; i++ {
-		switch c := p.query[i]; {
-		case !p.solid[i]:
-			b.WriteByte('%') // in another case it may be two characters
-		case c == '%' || c == '_' || c == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(c)
-		default:
-			b.WriteRune(c)
+		if !p.solid[i] {
+			return math.Inf(1)
 		}
+		t := &p.trigrams[i]
+		if i+3 > end || t.kind == noTrigram {
+			continue
+		}
+		if t.kind == insideWord {
+			cost = pieceCost
+		}
+		for n, texts := range t.texts {
+			if trigrams > 0 {
+				texts &= found[n]
+			}
+			found[n] = texts
+		}
+		trigrams++
+		rarest = min(rarest, t.count)
 	}
-	return b.String()
+	if p.sampled == 0 {
+		return cost
+	}
+	all := 0
+	for _, texts := range found {
+		all += bits.OnesCount64(texts)
+	}
+	return cost + (foundCost*float64(all)+entryCost*float64(rarest*trigrams))/float64(p.sampled)
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -31,12 +32,14 @@ type ranking struct {
 	threshold    float64
 	limit        int
 	withMetadata bool
+	sampling     bool // whether texts are collected
 
 	best   []ranked // the best first, at most limit
 	scored int64    // rows that were looked at
 	oldest place    // of these rows
 
-	text []byte // of the row at hand
+	text   []byte   // of the row at hand
+	sample [][]byte // texts of some of the rows, if they are collected
 }
 
 // place is where a message stands in its session.
@@ -75,6 +78,9 @@ func (r *ranking) offer(at place, sender, content, metadata []byte) bool {
 		metadata = nil
 	}
 	r.text = appendSearchText(r.text[:0], sender, content, metadata)
+	if r.sampling {
+		r.sample = append(r.sample, bytes.Clone(r.text))
+	}
 	cutoff := r.cutoff()
 	score := r.scorer.PartialRatio(r.text, cutoff)
 	if score < cutoff {

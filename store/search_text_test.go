@@ -110,7 +110,7 @@ func TestSearchPatternsMissNothing(t *testing.T) {
 			return // the index of short texts finds it
 		}
 		score := fuzzy.NewScorer(string(query)).PartialRatio([]byte(text), 0)
-		patterns, ok := store.SearchPatterns(string(query), score, rapid.Bool().Draw(rt, "folds"))
+		patterns, ok := store.SearchPatterns(string(query), score, rapid.Bool().Draw(rt, "folds"), rapid.SliceOfN(filler, 0, 20).Draw(rt, "sample")...)
 		if !ok {
 			return
 		}

@@ -226,7 +226,7 @@ func TestSearchBesideIndex(t *testing.T) {
 		limit   int
 		indexed bool
 	}{
-		{query, 1, false}, {query, 10, true}, {query, 30, true}, {query, 100, true}, {"quite another question", 10, false},
+		{query, 1, false}, {query, 10, true}, {query, 30, true}, {query, 100, false}, {"quite another question", 10, false},
 		{"restart the build servr tonight", 10, true}, // stands in long texts, and short ones in it
 	} {
 		got, err := f.SearchContext(ctx, store.SearchContextParams{
