@@ -72,7 +72,10 @@ func (r *run) copyTable(ctx context.Context, table *canonical.Table, result *Tab
 	if err := r.batches(ctx, table, c.copy); err != nil {
 		return err
 	}
-	return c.setParents(ctx)
+	if err := c.setParents(ctx); err != nil || r.options.DryRun {
+		return err
+	}
+	return r.target.analyze(ctx, table) // for the services that come
 }
 
 // copier imports the rows of a table, batch by batch.
@@ -82,6 +85,7 @@ type copier struct {
 	result *TableResult
 	// children and parents are messages whose parent comes in a later batch.
 	children, parents []int64
+	analyzed          bool
 }
 
 func (c *copier) copy(ctx context.Context, batch []item) error {
@@ -206,7 +210,11 @@ func (c *copier) insert(ctx context.Context, items []item) error {
 			}
 		}
 	}
-	return c.target.insert(ctx, c.table, rows)
+	if err := c.target.insert(ctx, c.table, rows); err != nil || c.analyzed {
+		return err
+	}
+	c.analyzed = true
+	return c.target.analyze(ctx, c.table)
 }
 
 // setParents completes the messages whose parent came after them.

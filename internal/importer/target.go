@@ -216,6 +216,14 @@ func native(kind canonical.Kind, value canonical.Value) any {
 	return value.Text
 }
 
+// analyze brings the statistics up to date, with the rows of this transaction. An autovacuum that comes meanwhile would see
+// none of these and put the number of rows to 0, by which the checks of foreign keys would choose an index that they have to
+// read from end to end; the lock that this takes keeps it out.
+func (t *target) analyze(ctx context.Context, table *canonical.Table) error {
+	_, err := t.conn.Exec(ctx, "ANALYZE "+table.Name)
+	return err
+}
+
 // advance lets a sequence continue behind an id.
 func (t *target) advance(ctx context.Context, table *canonical.Table, id int64) error {
 	_, err := t.conn.Exec(ctx, `SELECT setval(s.name, $2) FROM (SELECT pg_get_serial_sequence($1, 'id')::regclass AS name) s

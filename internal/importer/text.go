@@ -96,6 +96,8 @@ func (r *Result) Verdict() string {
 		return "dry run: nothing was written"
 	case r.DryRun && !r.Verified:
 		return "dry run: rows of the file collide with those of the database; --remap-ids gives them new ids, or import into another database"
+	case r.Pass && r.DryRun:
+		return "PASS: the database holds what the file holds"
 	case r.Pass && r.AlreadyImported != nil:
 		return "PASS: imported before, nothing was written"
 	case r.Pass:
