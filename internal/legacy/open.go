@@ -122,8 +122,7 @@ func (f *File) connect(ctx context.Context) error {
 	return f.tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master").Scan(&objects)
 }
 
-// Close ends the snapshot. The error says that a file which seemed to be used by nobody was written to meanwhile, so that
-// what was read may be of no single moment.
+// Close ends the snapshot.
 func (f *File) Close() error {
 	err := f.disconnect()
 	if f.copied != "" {
@@ -133,7 +132,8 @@ func (f *File) Close() error {
 	return err
 }
 
-// Unchanged says whether what was read is of one moment; see [AccessImmutable].
+// Unchanged returns an error when a file that seemed to be used by nobody was written to since, so that what was read may
+// be of no single moment; see [AccessImmutable].
 func (f *File) Unchanged() error {
 	if f.Access != AccessImmutable {
 		return nil
