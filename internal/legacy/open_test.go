@@ -225,11 +225,11 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, problem := range map[string]string{
-		filepath.Join(directory, "none.db"):                     "does not exist; name the file",
-		directory:                                               "is not a file",
-		write("empty.db", ""):                                   "is empty: no server",
-		write("noise.db", strings.Repeat("encrypted noise", 9)): "is not an SQLite database, or is encrypted",
-		write("header.db", string(text[:64])):                   "header.db ",
+		filepath.Join(directory, "none.db"): "does not exist; name the file",
+		directory:                           "is not a file",
+		write("empty.db", ""):               "is empty: no server",
+		write("noise.db", strings.Repeat("encrypted noise", 9)):                                    "is not an SQLite database, or is encrypted",
+		write("header.db", string(text[:64])):                                                      "header.db ",
 		write("scribbled.db", string(text[:100])+strings.Repeat("\xff", 3996)+string(text[4096:])): "is damaged; restore a backup",
 		foreign.Path:   "is of another program: it has no sessions.purpose",
 		tableless.Path: "is empty: it has no tables",
