@@ -5,60 +5,113 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math"
 
 	"github.com/sharedcontext/sharedcontext/v2/internal/canonical"
 )
 
-// choose settles the ids, makes the converter, and, unless nothing is to be written, lets the sequences continue behind
-// what is about to come: services that write meanwhile get other ids.
-func (r *run) choose(ctx context.Context) error {
-	settings := &r.result.Settings
-	highest := make(map[*canonical.Table]int64)
-	for _, table := range canonical.Tables[1:] {
-		lowest, _, given, err := r.file.IDs(ctx, table)
+// reserve gives a file new ids, in a transaction of its own before that of the import: after an interruption the next run
+// uses the same.
+func (r *run) reserve(ctx context.Context) error {
+	if err := r.lock(ctx); err != nil {
+		return err
+	}
+	known, err := r.target.record(ctx, r.result.Fingerprint)
+	if err != nil || known != nil && (known.ImportedAt == nil || r.present(known)) {
+		return err
+	}
+	if err := r.setOffsets(ctx, canonical.Tables[1:]); err != nil {
+		return err
+	}
+	if err := r.target.makeRecords(ctx); err != nil {
+		return err
+	}
+	if err := r.target.keepRecord(ctx, r, false); err != nil {
+		return err
+	}
+	return r.advance(ctx)
+}
+
+// setOffsets chooses ids behind those that the tables have given out.
+func (r *run) setOffsets(ctx context.Context, tables []*canonical.Table) error {
+	offsets := make(map[string]int64)
+	maps.Copy(offsets, r.result.Settings.Offsets)
+	for _, table := range tables {
+		lowest, _, err := r.file.IDs(ctx, table)
 		if err != nil {
 			return err
 		}
-		offset := int64(0)
-		if settings.RemapIDs && r.target.filled[table] {
-			last, err := r.target.last(ctx, table)
-			if err != nil {
+		if !r.target.filled[table] && table != &canonical.AuditLog {
+			continue
+		}
+		last, err := r.target.last(ctx, table)
+		if err != nil {
+			return err
+		}
+		if table == &canonical.AuditLog && r.target.sealed > noSeal {
+			last = max(last, r.target.sealed)
+		}
+		if last > 0 {
+			offsets[table.Name] = last + 1 - min(lowest, 1)
+		}
+	}
+	r.result.Settings.Offsets = offsets
+	return nil
+}
+
+// choose settles the ids and makes the converter.
+func (r *run) choose(ctx context.Context, known *Record) error {
+	settings := &r.result.Settings
+	if !r.options.DryRun {
+		// A row of the audit log whose id is given out and that is not there yet would later seem inserted if it were sealed
+		// around meanwhile. Who seals waits for those that hold this lock, which therefore comes before the id.
+		if _, err := r.target.conn.Exec(ctx, "LOCK TABLE audit_log IN ROW EXCLUSIVE MODE"); err != nil {
+			return err
+		}
+		if err := r.target.readSeals(ctx); err != nil {
+			return err
+		}
+	}
+	switch {
+	case settings.RemapIDs && known != nil && known.ImportedAt == nil:
+		settings.Offsets = known.Settings.Offsets
+		lowest, _, err := r.file.IDs(ctx, &canonical.AuditLog)
+		if err != nil {
+			return err
+		}
+		if lowest+settings.Offsets[canonical.AuditLog.Name] <= r.target.sealed { // since the ids were reserved
+			if err := r.setOffsets(ctx, []*canonical.Table{&canonical.AuditLog}); err != nil {
 				return err
 			}
-			offset = last + 1 - min(lowest, 1)
-			if settings.Offsets == nil {
-				settings.Offsets = make(map[string]int64)
-			}
-			settings.Offsets[table.Name] = offset
 		}
-		if given == math.MaxInt64 || given > 0 && offset > math.MaxInt64-1-given {
-			return fmt.Errorf("%s has given out the id %d, behind which none is left for new rows", table.Name, given)
+	case settings.RemapIDs:
+		if err := r.setOffsets(ctx, canonical.Tables[1:]); err != nil {
+			return err
 		}
-		highest[table] = offset + given
 	}
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
 	if settings.RemapIDs {
-		if err := r.findTaken(ctx); err != nil {
+		return r.findTaken(ctx)
+	}
+	return nil
+}
+
+// advance lets the sequences continue behind what is about to come: services that write meanwhile get other ids.
+func (r *run) advance(ctx context.Context) error {
+	for _, table := range canonical.Tables[1:] {
+		_, given, err := r.file.IDs(ctx, table)
+		if err != nil {
 			return err
 		}
-	}
-	if r.options.DryRun {
-		return nil
-	}
-	// A row of the audit log whose id is given out and that is not there yet would later seem inserted if it were sealed around
-	// meanwhile. Who seals waits for those that hold this lock, which therefore comes before the id.
-	if _, err := r.target.conn.Exec(ctx, "LOCK TABLE audit_log IN ROW EXCLUSIVE MODE"); err != nil {
-		return err
-	}
-	if err := r.target.conn.QueryRow(ctx, "SELECT coalesce(max(last_id), $1) FROM audit_seal", int64(noSeal)).Scan(&r.target.sealed); err != nil {
-		return err
-	}
-	for _, table := range canonical.Tables[1:] {
-		if highest[table] > 0 {
-			if err := r.target.advance(ctx, table, highest[table]); err != nil {
+		offset := r.result.Settings.Offsets[table.Name]
+		if given == math.MaxInt64 || given > 0 && offset > math.MaxInt64-1-given {
+			return fmt.Errorf("%s has given out the id %d, behind which none is left for new rows", table.Name, given)
+		}
+		if offset+given > 0 {
+			if err := r.target.advance(ctx, table, offset+given); err != nil {
 				return err
 			}
 		}

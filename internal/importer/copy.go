@@ -60,27 +60,44 @@ func (r *run) batches(ctx context.Context, table *canonical.Table, fn func(ctx c
 	return group.Wait()
 }
 
-// copyTable imports a table. In a dry run it only looks.
-func (r *run) copyTable(ctx context.Context, table *canonical.Table, result *TableResult) error {
-	verb := "copying "
-	if r.options.DryRun {
-		verb = "looking at "
-	}
-	r.options.Progress.Start(verb+table.Name, result.Source)
-	defer r.options.Progress.Stop()
-	c := &copier{run: r, table: table, result: result}
-	if err := r.batches(ctx, table, c.copy); err != nil {
-		return err
-	}
-	if err := c.setParents(ctx); err != nil || r.options.DryRun {
-		return err
-	}
-	return r.target.analyze(ctx, table) // for the services that come
+// pass is a way through all rows.
+type pass struct {
+	verb  string
+	write bool
+	count bool // counts and reports what becomes of the rows
+	all   bool // a collision is counted; otherwise it is an error
 }
 
-// copier imports the rows of a table, batch by batch.
+var (
+	looking  = pass{verb: "looking at", count: true, all: true} // a dry run
+	checking = pass{verb: "checking"}                           // before the first row is written
+	copying  = pass{verb: "copying", write: true, count: true}
+)
+
+// pass goes through the tables.
+func (r *run) pass(ctx context.Context, p pass) error {
+	for i, table := range canonical.Tables {
+		c := &copier{run: r, pass: p, table: table, result: r.result.Tables[i]}
+		if !p.count {
+			c.result = &TableResult{}
+		}
+		r.options.Progress.Start(p.verb+" "+table.Name, r.result.Tables[i].Source)
+		err := r.batches(ctx, table, c.copy)
+		r.options.Progress.Stop()
+		if err == nil && p.write {
+			err = c.complete(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copier takes the rows of a table through a pass, batch by batch.
 type copier struct {
 	*run
+	pass   pass
 	table  *canonical.Table
 	result *TableResult
 	// children and parents are messages whose parent comes in a later batch.
@@ -91,22 +108,23 @@ type copier struct {
 func (c *copier) copy(ctx context.Context, batch []item) error {
 	kept := make([]item, 0, len(batch))
 	for _, it := range batch {
-		c.count(c.result, it)
-		if err := c.report.add(it.changes); err != nil {
-			return fmt.Errorf("write report: %w", err)
+		if c.pass.count {
+			if err := c.note(c.result, it); err != nil {
+				return err
+			}
 		}
 		if it.row != nil {
 			kept = append(kept, it)
 		}
 	}
-	if c.target.filled[c.table] {
+	if c.target.filled[c.table] || c.table == &canonical.AuditLog && c.target.sealed > noSeal {
 		var err error
 		if kept, err = c.missing(ctx, kept); err != nil {
 			return err
 		}
 	}
 	c.result.Inserted += int64(len(kept))
-	if !c.options.DryRun {
+	if c.pass.write {
 		if err := c.insert(ctx, kept); err != nil {
 			return err
 		}
@@ -115,10 +133,10 @@ func (c *copier) copy(ctx context.Context, batch []item) error {
 	return nil
 }
 
-// count counts what became of a row.
-func (r *run) count(result *TableResult, it item) {
+// note counts and reports what became of a row.
+func (r *run) note(result *TableResult, it item) error {
 	if len(it.changes) == 0 {
-		return
+		return nil
 	}
 	switch it.changes[0].Action {
 	case Dropped:
@@ -132,6 +150,10 @@ func (r *run) count(result *TableResult, it item) {
 	for _, change := range it.changes {
 		r.result.Rules[change.Rule]++
 	}
+	if err := r.report.add(it.changes); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
 }
 
 // missing returns the rows that the database does not have yet. One that it has with other values is a collision.
@@ -172,7 +194,7 @@ func (c *copier) missing(ctx context.Context, items []item) ([]item, error) {
 		if c.result.FirstCollision == nil {
 			c.result.FirstCollision = it.id
 		}
-		if !c.options.DryRun {
+		if !c.pass.all {
 			return nil, &CollisionError{Table: c.table.Name, ID: it.id, What: what}
 		}
 	}
@@ -217,12 +239,14 @@ func (c *copier) insert(ctx context.Context, items []item) error {
 	return c.target.analyze(ctx, c.table)
 }
 
-// setParents completes the messages whose parent came after them.
-func (c *copier) setParents(ctx context.Context) error {
-	if len(c.children) == 0 {
-		return nil
+// complete sets the parents that came after their messages, and brings the statistics up to date for the services that come.
+func (c *copier) complete(ctx context.Context) error {
+	if len(c.children) > 0 {
+		_, err := c.target.conn.Exec(ctx, `UPDATE messages m SET parent_message_id = p.parent
+			FROM (SELECT unnest($1::bigint[]) AS child, unnest($2::bigint[]) AS parent) p WHERE m.id = p.child`, c.children, c.parents)
+		if err != nil {
+			return err
+		}
 	}
-	_, err := c.target.conn.Exec(ctx, `UPDATE messages m SET parent_message_id = p.parent
-		FROM (SELECT unnest($1::bigint[]) AS child, unnest($2::bigint[]) AS parent) p WHERE m.id = p.child`, c.children, c.parents)
-	return err
+	return c.target.analyze(ctx, c.table)
 }

@@ -75,6 +75,11 @@ func Import(ctx context.Context, manager *store.Manager, path string, options Op
 		return r.result, err
 	}
 	defer r.report.abandon()
+	if options.RemapIDs && !options.DryRun {
+		if err = r.inTransaction(ctx, manager, r.reserve); err != nil {
+			return r.result, err
+		}
+	}
 	err = r.inTransaction(ctx, manager, r.importFile)
 	return r.result, err
 }
@@ -96,7 +101,7 @@ func Verify(ctx context.Context, manager *store.Manager, path string, options Op
 		if err != nil {
 			return err
 		}
-		if known != nil {
+		if known != nil && known.ImportedAt != nil {
 			r.adopt(known)
 		}
 		if err := r.prepare(ctx); err != nil {
@@ -182,7 +187,7 @@ func rollBack(err error) error {
 
 // adopt takes over what is known of a file that was imported before.
 func (r *run) adopt(known *Record) {
-	r.result.AlreadyImported = &known.ImportedAt
+	r.result.AlreadyImported = known.ImportedAt
 	r.result.Settings = known.Settings
 }
 
@@ -201,30 +206,39 @@ func (r *run) importFile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if known != nil && !r.target.empty() { // a database that was emptied is imported into again
+	if r.present(known) {
 		return r.importedBefore(ctx, known)
 	}
-	if err := r.choose(ctx); err != nil {
+	if err := r.choose(ctx, known); err != nil {
 		return err
 	}
 	if r.options.Planned != nil {
 		r.options.Planned(r.result)
 	}
-	begin := time.Now()
-	for i, table := range canonical.Tables {
-		if err := r.copyTable(ctx, table, r.result.Tables[i]); err != nil {
+	if r.options.DryRun {
+		if err := r.pass(ctx, looking); err != nil {
 			return err
 		}
-	}
-	r.result.CopySeconds = time.Since(begin).Seconds()
-	if r.options.DryRun {
 		r.result.Pass = !r.collides()
 		return rollBack(r.finish())
 	}
+	if !r.target.empty() && !r.options.RemapIDs {
+		if err := r.pass(ctx, checking); err != nil {
+			return err
+		}
+	}
+	if err := r.advance(ctx); err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := r.pass(ctx, copying); err != nil {
+		return err
+	}
+	r.result.CopySeconds = time.Since(begin).Seconds()
 	if err := r.target.makeRecords(ctx); err != nil {
 		return err
 	}
-	if err := r.target.keepRecord(ctx, Record{Fingerprint: r.result.Fingerprint, File: filepath.Base(r.file.Path), Settings: r.result.Settings}); err != nil {
+	if err := r.target.keepRecord(ctx, r, true); err != nil {
 		return err
 	}
 	if err := r.verify(ctx, false); err != nil {
@@ -237,6 +251,11 @@ func (r *run) importFile(ctx context.Context) error {
 		return errRollBack
 	}
 	return nil
+}
+
+// present says whether a file was imported before. Into a database that was emptied since, it is imported again.
+func (r *run) present(known *Record) bool {
+	return known != nil && known.ImportedAt != nil && !r.target.empty()
 }
 
 func (r *run) importedBefore(ctx context.Context, known *Record) error {

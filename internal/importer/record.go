@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"path/filepath"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,7 +15,7 @@ import (
 type Record struct {
 	Fingerprint string
 	File        string
-	ImportedAt  time.Time
+	ImportedAt  *time.Time // nil when new ids are reserved for it and it was not imported yet
 	Settings    Settings
 }
 
@@ -28,7 +29,7 @@ func (t *target) makeRecords(ctx context.Context) error {
 		`CREATE TABLE imported_files (
 			fingerprint text PRIMARY KEY,
 			file text NOT NULL,
-			imported_at timestamptz NOT NULL,
+			imported_at timestamptz,
 			settings jsonb NOT NULL
 		)`,
 		"COMMENT ON TABLE imported_files IS 'files of the first generation that sharedcontext import has imported, with what is needed to verify them'",
@@ -60,13 +61,15 @@ func (t *target) record(ctx context.Context, fingerprint string) (*Record, error
 	return r, json.Unmarshal(settings, &r.Settings)
 }
 
-func (t *target) keepRecord(ctx context.Context, r Record) error {
-	settings, err := json.Marshal(r.Settings)
+// keepRecord writes that a file is imported, or else that its ids are reserved.
+func (t *target) keepRecord(ctx context.Context, r *run, imported bool) error {
+	settings, err := json.Marshal(r.result.Settings)
 	if err != nil {
 		return err
 	}
-	_, err = t.conn.Exec(ctx, `INSERT INTO imported_files (fingerprint, file, imported_at, settings) VALUES ($1, $2, now(), $3::text::jsonb)
+	_, err = t.conn.Exec(ctx, `INSERT INTO imported_files (fingerprint, file, imported_at, settings)
+		VALUES ($1, $2, CASE WHEN $4 THEN now() END, $3::text::jsonb)
 		ON CONFLICT (fingerprint) DO UPDATE SET file = excluded.file, imported_at = excluded.imported_at, settings = excluded.settings`,
-		r.Fingerprint, r.File, string(settings))
+		r.result.Fingerprint, filepath.Base(r.file.Path), string(settings), imported)
 	return err
 }

@@ -57,7 +57,12 @@ func newTarget(ctx context.Context, conn *store.Conn) (*target, error) {
 	if there, err := t.exists(ctx, "audit_seal"); err != nil || !there {
 		return t, err
 	}
-	return t, conn.QueryRow(ctx, "SELECT coalesce(max(last_id), $1) FROM audit_seal", int64(noSeal)).Scan(&t.sealed)
+	return t, t.readSeals(ctx)
+}
+
+// readSeals learns up to where the audit log is sealed.
+func (t *target) readSeals(ctx context.Context) error {
+	return t.conn.QueryRow(ctx, "SELECT coalesce(max(last_id), $1) FROM audit_seal", int64(noSeal)).Scan(&t.sealed)
 }
 
 // empty says whether the database holds nothing that a service has written.

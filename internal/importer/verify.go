@@ -3,7 +3,6 @@ package importer
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/sharedcontext/sharedcontext/v2/internal/canonical"
@@ -21,9 +20,8 @@ func (r *run) verify(ctx context.Context, report bool) error {
 		err := r.batches(ctx, table, func(ctx context.Context, batch []item) error {
 			if report {
 				for _, it := range batch {
-					r.count(result, it)
-					if err := r.report.add(it.changes); err != nil {
-						return fmt.Errorf("write report: %w", err)
+					if err := r.note(result, it); err != nil {
+						return err
 					}
 				}
 			}

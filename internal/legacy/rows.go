@@ -41,24 +41,25 @@ func (f *File) Count(ctx context.Context, table *canonical.Table) (n int64, err 
 	return n, f.wrap(f.tx.QueryRowContext(ctx, "SELECT count(*) FROM "+table.Name).Scan(&n))
 }
 
-// IDs returns the lowest and highest id of a table and the highest that it has ever given out. All are 0 for a table
-// without rows.
-func (f *File) IDs(ctx context.Context, table *canonical.Table) (lowest, highest, given int64, err error) {
+// IDs returns the lowest id of a table and the highest that it has ever given out. Both are 0 for a table that has never
+// had rows.
+func (f *File) IDs(ctx context.Context, table *canonical.Table) (lowest, given int64, err error) {
 	if f.columns[table.Name] == nil {
-		return 0, 0, 0, nil
+		return 0, 0, nil
 	}
-	err = f.tx.QueryRowContext(ctx, "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM "+table.Name).Scan(&lowest, &highest)
+	err = f.tx.QueryRowContext(ctx, "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM "+table.Name).Scan(&lowest, &given)
 	if err != nil {
-		return 0, 0, 0, f.wrap(err)
+		return 0, 0, f.wrap(err)
 	}
 	var sequences int
 	if err := f.tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_sequence'").Scan(&sequences); err != nil {
-		return 0, 0, 0, f.wrap(err)
+		return 0, 0, f.wrap(err)
 	}
+	var sequence int64
 	if sequences > 0 {
-		err = f.tx.QueryRowContext(ctx, "SELECT coalesce(max(CAST(seq AS INTEGER)), 0) FROM sqlite_sequence WHERE name = ?", table.Name).Scan(&given)
+		err = f.tx.QueryRowContext(ctx, "SELECT coalesce(max(CAST(seq AS INTEGER)), 0) FROM sqlite_sequence WHERE name = ?", table.Name).Scan(&sequence)
 	}
-	return lowest, highest, max(highest, given), f.wrap(err)
+	return lowest, max(given, sequence), f.wrap(err)
 }
 
 // Rows calls fn with each row of a table in the order of its key. The row is only valid until fn returns.
