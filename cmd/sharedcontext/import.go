@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -97,7 +98,7 @@ func runImport(ctx context.Context, s streams, flags importFlags, file string) e
 // showImport prints what an import or a verification found, and makes a failed one the exit code 1.
 func showImport(s streams, command string, asJSON bool, result *importer.Result, err error) error {
 	if err != nil {
-		return &exitError{exitFailure, errors.New(command + ": " + err.Error())}
+		return fmt.Errorf("%s: %w", command, err)
 	}
 	if asJSON {
 		if err := printJSON(s.out, result); err != nil {

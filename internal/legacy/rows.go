@@ -133,21 +133,22 @@ func (f *File) MissingSessions(ctx context.Context, fn func(id Value) error) err
 // Duplicates calls fn with each group of rows that are equal in the columns that key names, of which the new schema holds one.
 // The rows of a group come in the order of their ids.
 func (f *File) Duplicates(ctx context.Context, table *canonical.Table, key []string, fn func(group []Row) error) error {
-	condition, columns := "", ""
+	condition, columns := "r.id = ?", ""
 	for i, name := range key {
 		if !f.Has(table, name) {
 			return nil
 		}
 		if i > 0 {
 			columns += ", "
-			condition += " AND "
 		}
 		columns += quote(name)
-		condition += "t." + quote(name) + " IS ?"
+		condition += " AND t." + quote(name) + " IS r." + quote(name)
 	}
-	return f.each(ctx, "SELECT "+columns+" FROM "+table.Name+" GROUP BY "+columns+" HAVING count(*) > 1", nil, func(values []any) error {
+	// One row stands for its group: bound as parameters, the values of the key would not keep their storage class.
+	return f.each(ctx, "SELECT min(id) FROM "+table.Name+" GROUP BY "+columns+" HAVING count(*) > 1", nil, func(values []any) error {
 		var group []Row
-		err := f.each(ctx, "SELECT "+f.selectList(table)+" FROM "+table.Name+" t WHERE "+condition+" ORDER BY t.id", values, func(values []any) error {
+		query := "SELECT " + f.selectList(table) + " FROM " + table.Name + " t, " + table.Name + " r WHERE " + condition + " ORDER BY t.id"
+		err := f.each(ctx, query, values, func(values []any) error {
 			row := Row{Values: make([]Value, len(values))}
 			for i := range values {
 				row.Values[i] = newValue(values[i])

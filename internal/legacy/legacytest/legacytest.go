@@ -116,3 +116,12 @@ func (f *File) Close() {
 		f.tb.Fatal(err)
 	}
 }
+
+// Value returns a value of the row of an id.
+func (f *File) Value(table, column string, id int) (value any) {
+	f.tb.Helper()
+	if err := f.db.QueryRowContext(f.tb.Context(), "SELECT +"+column+" FROM "+table+" WHERE id = ?", id).Scan(&value); err != nil {
+		f.tb.Fatal(err)
+	}
+	return value
+}
