@@ -16,7 +16,8 @@ import (
 )
 
 // fill puts a row into each table.
-func fill(f *legacytest.File, session, word string) {
+func fill(f *legacytest.File, word string) {
+	const session = "s"
 	f.Session(session)
 	f.Insert("messages", "session_id", session, "sender", "a", "content", word, "timestamp", 1)
 	f.Insert("messages", "session_id", session, "sender", "a", "content", word, "timestamp", 2, "parent_message_id", 1)
@@ -30,12 +31,12 @@ func fill(f *legacytest.File, session, word string) {
 func TestSecondFile(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	fill(b.file, "s", "first")
+	fill(b.file, "first")
 	b.imports(importer.Options{})
 	before := b.dump()
 
 	b.file = legacytest.New(t, 3)
-	fill(b.file, "s", "second")
+	fill(b.file, "second")
 	b.file.Session("own")
 	b.file.Insert("messages", "session_id", "own", "sender", "a", "content", "own", "timestamp", 1)
 	b.file.Insert("secure_tokens", "token_id", "sct_first", "encrypted_jwt", []byte("x"), "agent_id", "a", "expires_at", 1, "created_at", 1)
@@ -85,7 +86,7 @@ func TestOwnRows(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.file.Exec("INSERT INTO sqlite_sequence (name, seq) VALUES ('messages', 1000), ('agent_memory', 1000), ('audit_log', 1000), ('secure_tokens', 1000)")
-	fill(b.file, "s", "moved")
+	fill(b.file, "moved")
 	session, err := b.manager.CreateSession(b.ctx, store.CreateSessionParams{Purpose: "own", CreatedBy: "a"})
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +105,7 @@ func TestOwnRows(t *testing.T) {
 func TestGrownFile(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	fill(b.file, "s", "x")
+	fill(b.file, "x")
 	b.imports(importer.Options{})
 	b.file.Insert("messages", "session_id", "s", "sender", "a", "content", "later")
 	result := b.imports(importer.Options{})
@@ -133,7 +134,7 @@ func TestVerifyFinds(t *testing.T) {
 		"UPDATE messages SET metadata = '{\"b\": 1, \"a\": 2.0}' WHERE id = 1 AND metadata = '1'": "",
 	} {
 		b := setup(t)
-		fill(b.file, "s", "x")
+		fill(b.file, "x")
 		b.imports(importer.Options{})
 		b.exec(sql)
 		before := b.dump()
@@ -142,13 +143,13 @@ func TestVerifyFinds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			found := ""
+			var found []string
 			for _, table := range result.Tables {
 				if !table.Pass {
-					found += fmt.Sprint(table.Table, " ", table.FirstDifferent, " ", table.Difference)
+					found = append(found, fmt.Sprint(table.Table, " ", table.FirstDifferent, " ", table.Difference))
 				}
 			}
-			if found != want || result.Pass != (want == "") {
+			if strings.Join(found, ", ") != want || result.Pass != (want == "") {
 				t.Errorf("%s: %q, want %q", sql, found, want)
 			}
 			if result, err = b.try(importer.Options{}); err != nil || result.Pass != (want == "") {
@@ -165,7 +166,7 @@ func TestVerifyFinds(t *testing.T) {
 func TestFailedImport(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	fill(b.file, "s", "x")
+	fill(b.file, "x")
 	b.exec(`CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.content = upper(NEW.content); RETURN NEW; END'`)
 	b.exec("CREATE TRIGGER meddle BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION meddle()")
 	result, err := b.try(importer.Options{})
@@ -180,7 +181,7 @@ func TestFailedImport(t *testing.T) {
 func TestSealedAudit(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	fill(b.file, "s", "x")
+	fill(b.file, "x")
 	b.exec("INSERT INTO audit_log (id, event_type, agent_id) VALUES (5, 'e', 'a')")
 	b.exec("SELECT setval('audit_log_id_seq', 5)")
 	if report, err := b.manager.SealAudit(b.ctx); err != nil || report.Rows != 1 {
@@ -213,7 +214,7 @@ func (b *bundle) sealsHold(rows int64) {
 func TestTargets(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	fill(b.file, "s", "x")
+	fill(b.file, "x")
 	empty := storetest.EmptyConfig(t)
 	b.ctx, b.manager = storetest.Open(t, empty)
 	if _, err := importer.Verify(b.ctx, b.manager, b.file.Path, importer.Options{Progress: quiet{}}); err == nil || !strings.Contains(err.Error(), "import the file first") {

@@ -78,9 +78,6 @@ func (c *converter) findLosers(ctx context.Context, table *canonical.Table, key 
 	return c.file.Duplicates(ctx, table, key, func(group []legacy.Row) error {
 		winner := 0
 		for i := range group {
-			if group[i].Values[table.Column(key[0])].Kind == legacy.Null {
-				return nil // each gets a name of its own or none
-			}
 			t, _ := micros(group[i].Values[column])
 			if best, _ := micros(group[winner].Values[column]); t >= best {
 				winner = i
@@ -163,14 +160,6 @@ func (it *item) change(table *canonical.Table, column int, rule Rule, before leg
 
 // drops returns the rule by which a row cannot be imported, "" when it can.
 func (c *converter) drops(table *canonical.Table, source *legacy.Row) Rule {
-	if source.Values[0].Kind == legacy.Integer {
-		if _, lost := c.losers[table][source.Values[0].Int]; lost {
-			return RuleDuplicate
-		}
-		if c.taken[table][source.Values[0].Int] {
-			return RuleTaken
-		}
-	}
 	switch table {
 	case &canonical.Sessions:
 		if source.Values[0].Kind == legacy.Null {
@@ -185,6 +174,14 @@ func (c *converter) drops(table *canonical.Table, source *legacy.Row) Rule {
 	case &canonical.Messages, &canonical.AgentMemory:
 		if c.settings.OnOrphan == Skip && c.orphan(table, source) {
 			return RulePlaceholder
+		}
+	}
+	if source.Values[0].Kind == legacy.Integer {
+		if _, lost := c.losers[table][source.Values[0].Int]; lost {
+			return RuleDuplicate
+		}
+		if c.taken[table][source.Values[0].Int] {
+			return RuleTaken
 		}
 	}
 	return ""

@@ -33,12 +33,12 @@ func names(t *testing.T, path string) []string {
 
 func contents(t *testing.T, path string) string {
 	t.Helper()
-	all := ""
+	var all []string
 	for _, suffix := range []string{"", "-wal", "-journal"} {
 		text, _ := os.ReadFile(path + suffix)
-		all += suffix + string(text)
+		all = append(all, suffix, string(text))
 	}
-	return all
+	return strings.Join(all, "")
 }
 
 // sessions opens a file, checks how that was done and that nothing changed, and returns the ids of its sessions.

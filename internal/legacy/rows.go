@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/sharedcontext/sharedcontext/v2/internal/canonical"
 )
@@ -133,22 +134,21 @@ func (f *File) MissingSessions(ctx context.Context, fn func(id Value) error) err
 // Duplicates calls fn with each group of rows that are equal in the columns that key names, of which the new schema holds one.
 // The rows of a group come in the order of their ids.
 func (f *File) Duplicates(ctx context.Context, table *canonical.Table, key []string, fn func(group []Row) error) error {
-	condition, columns := "r.id = ?", ""
-	for i, name := range key {
+	var columns, same []string
+	for _, name := range key {
 		if !f.Has(table, name) {
 			return nil
 		}
-		if i > 0 {
-			columns += ", "
-		}
-		columns += quote(name)
-		condition += " AND t." + quote(name) + " IS r." + quote(name)
+		columns = append(columns, quote(name))
+		same = append(same, "t."+quote(name)+" IS r."+quote(name))
 	}
+	groups := "SELECT min(id) FROM " + table.Name + " GROUP BY " + strings.Join(columns, ", ") + " HAVING count(*) > 1"
+	members := "SELECT " + f.selectList(table) + " FROM " + table.Name + " t, " + table.Name + " r WHERE r.id = ? AND " +
+		strings.Join(same, " AND ") + " ORDER BY t.id"
 	// One row stands for its group: bound as parameters, the values of the key would not keep their storage class.
-	return f.each(ctx, "SELECT min(id) FROM "+table.Name+" GROUP BY "+columns+" HAVING count(*) > 1", nil, func(values []any) error {
+	return f.each(ctx, groups, nil, func(values []any) error {
 		var group []Row
-		query := "SELECT " + f.selectList(table) + " FROM " + table.Name + " t, " + table.Name + " r WHERE " + condition + " ORDER BY t.id"
-		err := f.each(ctx, query, values, func(values []any) error {
+		err := f.each(ctx, members, values, func(values []any) error {
 			row := Row{Values: make([]Value, len(values))}
 			for i := range values {
 				row.Values[i] = newValue(values[i])

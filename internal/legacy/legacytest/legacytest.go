@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	_ "modernc.org/sqlite" // the driver
@@ -91,16 +93,12 @@ func (f *File) Exec(query string, arguments ...any) {
 // Insert adds a row of columns and values in turn.
 func (f *File) Insert(table string, pairs ...any) {
 	f.tb.Helper()
-	columns, marks := "", ""
+	var columns, marks []string
 	var values []any
-	for i := 0; i < len(pairs); i += 2 {
-		if i > 0 {
-			columns, marks = columns+", ", marks+", "
-		}
-		columns, marks = columns+fmt.Sprint(pairs[i]), marks+"?"
-		values = append(values, pairs[i+1])
+	for pair := range slices.Chunk(pairs, 2) {
+		columns, marks, values = append(columns, fmt.Sprint(pair[0])), append(marks, "?"), append(values, pair[1])
 	}
-	f.Exec("INSERT INTO "+table+" ("+columns+") VALUES ("+marks+")", values...)
+	f.Exec("INSERT INTO "+table+" ("+strings.Join(columns, ", ")+") VALUES ("+strings.Join(marks, ", ")+")", values...)
 }
 
 // Session adds a session.
