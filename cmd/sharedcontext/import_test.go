@@ -207,3 +207,18 @@ func TestImportInterrupted(t *testing.T) {
 	r.want(t, exitFailure, "", "interrupted")
 	call(t, "import", "--report", filepath.Join(t.TempDir(), "r"), path).want(t, exitOK, "PASS", "")
 }
+
+func TestRowBar(t *testing.T) {
+	t.Parallel()
+	var shown strings.Builder
+	p := &rowBar{w: &shown}
+	p.Stop() // before any start
+	p.Add(1)
+	p.Start("checking", -1)
+	p.Start("copying messages", 1000)
+	p.Add(500)
+	p.Stop()
+	if text := shown.String(); !strings.Contains(text, "checking") || !strings.Contains(text, "copying messages") {
+		t.Errorf("shown %q", text)
+	}
+}

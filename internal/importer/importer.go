@@ -60,7 +60,7 @@ var errRollBack = errors.New("roll back")
 //
 // The result is there, as far as it got, also with an error. Where verification finds a difference, Pass is false, nothing
 // was written and the error is nil.
-func Import(ctx context.Context, manager *store.Manager, path string, options Options) (*Result, error) {
+func Import(ctx context.Context, manager *store.Manager, path string, options Options) (result *Result, err error) {
 	r, err := open(ctx, path, options)
 	if err != nil {
 		return r.result, err
@@ -85,7 +85,7 @@ func Import(ctx context.Context, manager *store.Manager, path string, options Op
 }
 
 // Verify compares a file with what was imported from it.
-func Verify(ctx context.Context, manager *store.Manager, path string, options Options) (*Result, error) {
+func Verify(ctx context.Context, manager *store.Manager, path string, options Options) (result *Result, err error) {
 	options.DryRun = true
 	r, err := open(ctx, path, options)
 	if err != nil {
@@ -107,7 +107,10 @@ func Verify(ctx context.Context, manager *store.Manager, path string, options Op
 		if err := r.prepare(ctx); err != nil {
 			return err
 		}
-		return rollBack(r.verify(ctx, true))
+		if err := r.verify(ctx, true); err != nil {
+			return err
+		}
+		return rollBack(r.file.Unchanged())
 	})
 	return r.result, err
 }

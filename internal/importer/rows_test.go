@@ -3,6 +3,7 @@ package importer_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -270,4 +271,23 @@ func TestLiveServer(t *testing.T) {
 		t.Errorf("%d messages, opened %s", imported, result.Access)
 	}
 	b.holds("SELECT count(*) - max(id) AS v FROM messages", int64(0))
+}
+
+// TestServerStartsMeanwhile imports nothing when a file that nobody had open is written to.
+func TestServerStartsMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.file.Session("s")
+	b.file.Close()
+	_, err := b.try(importer.Options{Planned: func(*importer.Result) {
+		server := legacytest.Open(t, b.file.Path)
+		server.Session("t")
+		server.Close()
+	}})
+	if err == nil || !strings.Contains(err.Error(), "was written to while it was read; run again") {
+		t.Errorf("got %v", err)
+	}
+	b.holds("SELECT id AS v FROM sessions")
+	b.imports(importer.Options{})
+	b.holds("SELECT id AS v FROM sessions ORDER BY id", "s", "t")
 }
