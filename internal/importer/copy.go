@@ -143,7 +143,6 @@ func (r *run) note(result *TableResult, it item) error {
 		result.Dropped++
 	case Created:
 		result.Placeholders++
-		result.Source++
 	default:
 		result.Repaired++
 	}

@@ -28,8 +28,7 @@ type Result struct {
 	Pass          bool    `json:"pass"`
 }
 
-// TableResult is what became of the rows of a table. Source = Inserted + Present + Dropped, with the placeholders counted
-// as rows of the source.
+// TableResult is what became of the rows of a table: Source + Placeholders = Inserted + Present + Dropped, unless rows collide.
 type TableResult struct {
 	Table        string `json:"table"`
 	Source       int64  `json:"source"`

@@ -263,3 +263,21 @@ func TestOpenInterrupted(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestOpenStaleShm opens a file beside which somebody who only read has left a -shm and an empty -wal.
+func TestOpenStaleShm(t *testing.T) {
+	t.Parallel()
+	file := legacytest.New(t, 3)
+	file.Session("a")
+	shm, err := os.ReadFile(file.Path + "-shm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	for suffix, text := range map[string][]byte{"-shm": shm, "-wal": nil} {
+		if err := os.WriteFile(file.Path+suffix, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(t, sessions(t, file.Path, legacy.AccessShared), "a")
+}
