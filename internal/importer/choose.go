@@ -14,9 +14,6 @@ import (
 // reserve gives a file new ids, in a transaction of its own before that of the import: after an interruption the next run
 // uses the same.
 func (r *run) reserve(ctx context.Context) error {
-	if err := r.lock(ctx); err != nil {
-		return err
-	}
 	known, err := r.target.record(ctx, r.result.Fingerprint)
 	if err != nil || known != nil && (known.ImportedAt == nil || r.present(known)) {
 		return err

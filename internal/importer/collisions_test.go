@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sharedcontext/sharedcontext/v2/internal/importer"
 	"github.com/sharedcontext/sharedcontext/v2/internal/legacy/legacytest"
@@ -231,6 +232,62 @@ func TestTargets(t *testing.T) {
 	b.exec("UPDATE schema_migrations SET version = ?", schema.Latest()+1)
 	if _, err := b.try(importer.Options{}); err == nil || !strings.Contains(err.Error(), "a newer program") {
 		t.Errorf("a newer schema: %v", err)
+	}
+}
+
+// TestOlderSchema looks at a database of the first generation, and adopts it with its rows.
+func TestOlderSchema(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	fill(b.file, "x")
+	config := storetest.EmptyConfig(t)
+	migrator, err := store.OpenMigrator(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(migrator.To(t.Context(), schema.FirstGeneration), migrator.Close()); err != nil {
+		t.Fatal(err)
+	}
+	b.ctx, b.manager = storetest.Open(t, config)
+	b.exec("INSERT INTO sessions (id, purpose, created_by) VALUES ('own', 'p', 'a')")
+	b.exec("INSERT INTO agent_memory (agent_id, key, value) VALUES ('a', 'k', 'of the database')")
+	result, err := b.try(importer.Options{DryRun: true})
+	if err != nil || result.Pass || result.Tables[2].Collisions != 1 || result.Tables[1].Inserted != 2 {
+		t.Errorf("%v, %+v", err, result)
+	}
+	b.exec("DELETE FROM agent_memory")
+	b.imports(importer.Options{})
+	b.holds("SELECT id AS v FROM sessions ORDER BY id", "own", "s")
+}
+
+// TestTwoAtOnce lets one of several imports of a file import it.
+func TestTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, remap := range []bool{false, true} {
+		b := setup(t)
+		fill(b.file, "x")
+		var group errgroup.Group
+		results := make([]*importer.Result, 4)
+		for i := range results {
+			group.Go(func() (err error) {
+				results[i], err = importer.Import(b.ctx, b.manager, b.file.Path, importer.Options{RemapIDs: remap, Progress: quiet{}})
+				return err
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		first := 0
+		for _, result := range results {
+			b.passes(result)
+			if result.AlreadyImported == nil {
+				first++
+			}
+		}
+		if first != 1 {
+			t.Errorf("%d of the imports imported", first)
+		}
+		b.holds("SELECT count(*) AS v FROM messages", int64(2))
 	}
 }
 

@@ -169,6 +169,9 @@ func (r *run) close(err *error) {
 // inTransaction calls fn in the transaction of the run, which the error errRollBack takes back without being one.
 func (r *run) inTransaction(ctx context.Context, manager *store.Manager, fn func(ctx context.Context) error) error {
 	err := store.GetDBConnection(store.NewContext(ctx, manager), func(ctx context.Context, conn *store.Conn) (err error) {
+		if err := r.lock(ctx, conn); err != nil { // what is there may change while another import is waited for
+			return err
+		}
 		if r.target, err = newTarget(ctx, conn); err != nil {
 			return err
 		}
@@ -202,9 +205,6 @@ func (r *run) prepare(ctx context.Context) (err error) {
 
 // importFile imports, or, where that was done before, only verifies.
 func (r *run) importFile(ctx context.Context) error {
-	if err := r.lock(ctx); err != nil {
-		return err
-	}
 	known, err := r.target.record(ctx, r.result.Fingerprint)
 	if err != nil {
 		return err
@@ -307,14 +307,14 @@ const (
 )
 
 // lock waits until no other import works on the database.
-func (r *run) lock(ctx context.Context) error {
+func (r *run) lock(ctx context.Context, conn *store.Conn) error {
 	if r.options.DryRun {
 		return nil
 	}
 	deadline := time.Now().Add(lockTimeout)
 	for {
 		var locked bool
-		err := r.target.conn.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1)", int64(importLock)).Scan(&locked)
+		err := conn.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1)", int64(importLock)).Scan(&locked)
 		if err != nil || locked {
 			return err
 		}
