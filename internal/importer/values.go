@@ -16,8 +16,8 @@ import (
 
 const (
 	emptyText = "(empty)"
-	// nameDigits are the digits that tell names apart which could not be kept, and nameBytes the longest name in bytes: three of
-	// them fit into an entry of an index.
+	// nameDigits are the digits that tell names apart which could not be kept. nameBytes is the longest name in bytes: three
+	// of them fit into an entry of an index.
 	nameDigits = 16
 	nameBytes  = 800
 )
@@ -98,7 +98,7 @@ func convertName(value legacy.Value, c conversion) (string, []Rule) {
 	if len(rules) == 0 && len(text) <= nameBytes && (len(text) <= c.max || utf8.RuneCountInString(text) <= c.max) {
 		return text, nil
 	}
-	digest := sha256.Sum256([]byte(value.Kind.String() + " " + text0(value)))
+	digest := sha256.Sum256([]byte(value.Kind.String() + " " + wholeValue(value)))
 	kept := cut(text, c.max-1-nameDigits)
 	for len(kept) > nameBytes-1-nameDigits {
 		_, size := utf8.DecodeLastRuneInString(kept)
@@ -107,8 +107,8 @@ func convertName(value legacy.Value, c conversion) (string, []Rule) {
 	return kept + "~" + hex.EncodeToString(digest[:])[:nameDigits], append(rules, RuleName)
 }
 
-// text0 returns all that makes a value what it is.
-func text0(value legacy.Value) string {
+// wholeValue returns all that makes a value what it is.
+func wholeValue(value legacy.Value) string {
 	switch value.Kind {
 	case legacy.Integer:
 		return strconv.FormatInt(value.Int, 10)
