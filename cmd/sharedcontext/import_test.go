@@ -140,9 +140,9 @@ func TestImportKilled(t *testing.T) {
 		cmd.Env = append(cmd.Env, "DATABASE_URL="+url)
 		return cmd
 	}
-	// database returns one for the import; where ids are given anew, one that holds another file.
+	// database returns a migrated one for the import; where ids are given anew, one that holds another file.
 	database := func(remap bool) string {
-		withDatabase(t, storetest.EmptyConfig(t).URL)
+		withDatabase(t, storetest.Config(t).URL)
 		url := os.Getenv("DATABASE_URL")
 		if remap {
 			call(t, "import", "--report", filepath.Join(t.TempDir(), "first"), first).want(t, exitOK, "PASS", "")
@@ -163,10 +163,12 @@ func TestImportKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		killed := 0
-		for round := range 3 {
+		for round := range 4 {
 			url, report := database(remap), filepath.Join(directory, fmt.Sprintf("%d.jsonl", round))
-			for range 3 {
+			for range 4 {
 				cmd := imports(url, report, remap)
+				var said strings.Builder
+				cmd.Stderr = &said
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
 				}
@@ -177,7 +179,7 @@ func TestImportKilled(t *testing.T) {
 				if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
 					killed++
 				} else if err != nil {
-					t.Fatalf("an import that was not killed: %v", err)
+					t.Fatalf("an import that was not killed: %v\n%s", err, &said)
 				}
 			}
 			if out, err := imports(url, report, remap).CombinedOutput(); err != nil {
@@ -190,7 +192,7 @@ func TestImportKilled(t *testing.T) {
 				t.Errorf("round %d: the report differs, %v", round, err)
 			}
 		}
-		t.Logf("remap %v: %d of 9 imports were killed within %v", remap, killed, whole)
+		t.Logf("remap %v: %d of 16 imports were killed within %v", remap, killed, whole)
 		if killed == 0 {
 			t.Error("no import was killed")
 		}
