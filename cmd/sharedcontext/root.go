@@ -127,7 +127,11 @@ dev and demo start a private PostgreSQL where there is none. Exit codes: 0 all w
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2 // letters
-	root.AddCommand(newMigrate(s), newHealth(s), newCleanup(s), newSearchIndex(s), newDev(s), newDemo(s), newLoad(s))
+	root.AddCommand(
+		newMigrate(s), newHealth(s), newCleanup(s), newSearchIndex(s),
+		newImport(s), newVerify(s),
+		newLoad(s), newDev(s), newDemo(s),
+	)
 	return root
 }
 
