@@ -126,7 +126,7 @@ dev and demo start a private PostgreSQL where there is none. Exit codes: 0 all w
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2 // letters
-	root.AddCommand(newMigrate(s), newHealth(s), newCleanup(s), newDev(s), newDemo(s))
+	root.AddCommand(newMigrate(s), newHealth(s), newCleanup(s), newDev(s), newDemo(s), newBench(s))
 	return root
 }
 
