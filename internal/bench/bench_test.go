@@ -61,3 +61,20 @@ func TestParseMix(t *testing.T) {
 		}
 	}
 }
+
+func TestErrorsAreCounted(t *testing.T) {
+	t.Parallel()
+	ctx, manager := storetest.New(t)
+	if _, err := store.ExecuteUpdate(ctx, "ALTER TABLE agent_memory ADD CHECK (value = '')"); err != nil {
+		t.Fatal(err)
+	}
+	report, err := Run(ctx, manager, Options{Agents: 3, Mix: []Share{{"memory-set", 1}}, Operations: 10})
+	if err != nil || report.All.Calls != 0 || len(report.Errors) != 1 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	for text, n := range report.Errors {
+		if n != 10 || !strings.Contains(text, "memory-set: set memory: ") {
+			t.Errorf("%d of %q", n, text)
+		}
+	}
+}
