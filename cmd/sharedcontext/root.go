@@ -130,7 +130,7 @@ dev and demo start a private PostgreSQL where there is none. Exit codes: 0 all w
 	root.AddCommand(
 		newMigrate(s), newHealth(s), newCleanup(s), newSearchIndex(s),
 		newImport(s), newVerify(s),
-		newLoad(s), newDev(s), newDemo(s),
+		newLoad(s), newBench(s), newDev(s), newDemo(s),
 	)
 	return root
 }

@@ -13,7 +13,7 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
 		{}, {"migrate"}, {"migrate", "up"}, {"migrate", "down"}, {"migrate", "status"}, {"migrate", "force"}, {"health"}, {"cleanup"},
-		{"dev"}, {"demo"}, {"load"},
+		{"dev"}, {"demo"}, {"load"}, {"bench"},
 	} {
 		r := call(t, append(args, "--help")...)
 		r.want(t, exitOK, "Examples:\n  sharedcontext "+strings.Join(args, " "), "")

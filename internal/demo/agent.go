@@ -57,7 +57,7 @@ func (p *playback) add(ctx context.Context, entry *Entry, parent *int64) error {
 	if err != nil {
 		return err
 	}
-	p.adds.record(time.Since(start))
+	p.adds.Record(time.Since(start))
 	w := p.written[entry.index]
 	w.id = added.ID
 	p.compare(p.where(entry.Session, p.readerOf(entry), "answer to the write"), w, &added)
@@ -103,7 +103,7 @@ func (p *playback) page(ctx context.Context, params store.GetMessagesParams) (st
 	start := time.Now()
 	page, err := p.manager.GetMessages(ctx, params)
 	if err == nil {
-		p.pages.record(time.Since(start))
+		p.pages.Record(time.Since(start))
 	}
 	return page, err
 }

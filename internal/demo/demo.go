@@ -30,6 +30,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sharedcontext/sharedcontext/v2/internal/latency"
 	"github.com/sharedcontext/sharedcontext/v2/store"
 )
 
@@ -88,7 +89,7 @@ type playback struct {
 	sessions    map[string]store.Session // by the id in the transcript
 	written     []*written               // by the index of the entry
 	strangers   []string                 // ids of agents that the transcript does not have
-	adds, pages *latencies
+	adds, pages *latency.Histogram
 	findings    findings
 
 	reads, lists, messagesRead atomic.Int64 // see Report
@@ -107,7 +108,7 @@ type written struct {
 func Play(ctx context.Context, manager *store.Manager, options Options) (report *Report, err error) {
 	p := &playback{
 		manager: manager, transcript: options.Transcript, connections: manager.Stats().MaxConnections,
-		progress: options.Progress, sessions: make(map[string]store.Session), adds: newLatencies(), pages: newLatencies(),
+		progress: options.Progress, sessions: make(map[string]store.Session), adds: latency.New(), pages: latency.New(),
 	}
 	if p.progress == nil {
 		p.progress = silence{}
@@ -219,10 +220,10 @@ func (p *playback) write(ctx context.Context, report *Report) error {
 	close(begin)
 	err := group.Wait()
 	report.WriteSeconds = time.Since(start).Seconds()
-	report.Written = int(p.adds.count())
+	report.Written = int(p.adds.Count())
 	if after := p.manager.Stats(); after.Acquired > before.Acquired {
 		wait := (after.WaitDuration - before.WaitDuration) / time.Duration(after.Acquired-before.Acquired)
-		report.ConnectionWait = milliseconds(wait)
+		report.ConnectionWait = latency.Milliseconds(wait)
 	}
 	return err
 }

@@ -100,15 +100,3 @@ func TestFirstDifference(t *testing.T) {
 		}
 	}
 }
-
-func TestGroup(t *testing.T) {
-	t.Parallel()
-	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {
-		if got := group(n); got != want {
-			t.Errorf("group(%d) = %q", n, got)
-		}
-	}
-	if got := plural(1, "session"); got != "1 session" {
-		t.Error(got)
-	}
-}

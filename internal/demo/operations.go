@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sharedcontext/sharedcontext/v2/internal/count"
 	"github.com/sharedcontext/sharedcontext/v2/store"
 )
 
@@ -191,7 +192,7 @@ func (o *operations) clear(ctx context.Context) error {
 
 // text is the line for a person.
 func (r *Operations) text() string {
-	text := fmt.Sprintf("%s, %s in %.2f s", plural(int64(r.Kinds), "kind"), plural(r.Total, "call"), r.Seconds)
+	text := fmt.Sprintf("%s, %s in %.2f s", count.Of(int64(r.Kinds), "kind"), count.Of(r.Total, "call"), r.Seconds)
 	if r.Checked {
 		text += ", all checked"
 	} else {

@@ -3,9 +3,11 @@ package demo
 import (
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sharedcontext/sharedcontext/v2/internal/count"
+	"github.com/sharedcontext/sharedcontext/v2/internal/latency"
 )
 
 // printedMismatches bounds the mismatches in a text; JSON holds more.
@@ -37,13 +39,13 @@ type Report struct {
 	MismatchCount int        `json:"mismatch_count"`
 	Mismatches    []Mismatch `json:"mismatches"` // the first of them
 
-	WriteSeconds   float64 `json:"write_seconds"`
-	ReadSeconds    float64 `json:"read_seconds"`
-	ElapsedSeconds float64 `json:"elapsed_seconds"`
-	WriteRate      float64 `json:"messages_written_per_second"`
-	ReadRate       float64 `json:"messages_verified_per_second"`
-	AddMessage     Latency `json:"add_message_ms"`
-	ReadPage       Latency `json:"read_page_ms"`
+	WriteSeconds   float64         `json:"write_seconds"`
+	ReadSeconds    float64         `json:"read_seconds"`
+	ElapsedSeconds float64         `json:"elapsed_seconds"`
+	WriteRate      float64         `json:"messages_written_per_second"`
+	ReadRate       float64         `json:"messages_verified_per_second"`
+	AddMessage     latency.Summary `json:"add_message_ms"`
+	ReadPage       latency.Summary `json:"read_page_ms"`
 	// ConnectionWait is how long an agent waited for one of the connections, on average. It is part of AddMessage: the
 	// agents are many and the connections few.
 	ConnectionWait float64 `json:"connection_wait_ms"`
@@ -69,7 +71,7 @@ func (p *playback) report(r *Report, elapsed time.Duration, err error) {
 	if r.ReadSeconds > 0 {
 		r.ReadRate = float64(r.MessagesRead) / r.ReadSeconds
 	}
-	r.AddMessage, r.ReadPage = p.adds.summary(), p.pages.summary()
+	r.AddMessage, r.ReadPage = p.adds.Summary(), p.pages.Summary()
 	if err != nil {
 		r.Error = err.Error()
 	}
@@ -82,7 +84,7 @@ func (r *Report) Verdict() string {
 	case r.OK:
 		return verdict
 	case r.MismatchCount > 0:
-		return fmt.Sprintf("the store is wrong: %s", plural(int64(r.MismatchCount), "difference"))
+		return fmt.Sprintf("the store is wrong: %s", count.Of(int64(r.MismatchCount), "difference"))
 	default:
 		return "not everything was checked"
 	}
@@ -95,34 +97,34 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(&b, "%-12s"+format+"\n", append([]any{name}, arguments...)...)
 	}
 	row("server", "%s", r.Server)
-	row("transcript", "%s: %s, %s, %s", r.Transcript, plural(int64(r.Sessions), "session"), plural(int64(r.Agents), "agent"),
-		plural(int64(r.Messages), "message"))
-	row("written", "%s in %.2f s, %s/s, by %s at once over %s", plural(int64(r.Written), "message"), r.WriteSeconds,
-		group(int64(r.WriteRate)), plural(int64(r.Agents), "agent"), plural(int64(r.Connections), "connection"))
+	row("transcript", "%s: %s, %s, %s", r.Transcript, count.Of(int64(r.Sessions), "session"), count.Of(int64(r.Agents), "agent"),
+		count.Of(int64(r.Messages), "message"))
+	row("written", "%s in %.2f s, %s/s, by %s at once over %s", count.Of(int64(r.Written), "message"), r.WriteSeconds,
+		count.Group(int64(r.WriteRate)), count.Of(int64(r.Agents), "agent"), count.Of(int64(r.Connections), "connection"))
 	row("verified", "%s read in %.2f s, %s/s: %s of a session by a reader, %s",
-		plural(r.MessagesRead, "message"), r.ReadSeconds, group(int64(r.ReadRate)), plural(r.Reads, "reading"),
-		plural(r.Lists, "list")+" of sessions")
+		count.Of(r.MessagesRead, "message"), r.ReadSeconds, count.Group(int64(r.ReadRate)), count.Of(r.Reads, "reading"),
+		count.Of(r.Lists, "list")+" of sessions")
 	if r.Operations.Kinds > 0 {
 		row("operations", "%s", r.Operations.text())
 	}
 	if r.Cleaned > 0 {
-		row("cleaned", "%s without control characters or outer white space", plural(int64(r.Cleaned), "text"))
+		row("cleaned", "%s without control characters or outer white space", count.Of(int64(r.Cleaned), "text"))
 	}
 	if r.Deleted > 0 {
-		row("deleted", "%s; the audit rows about them stay", plural(int64(r.Deleted), "session"))
+		row("deleted", "%s; the audit rows about them stay", count.Of(int64(r.Deleted), "session"))
 	}
 	row("elapsed", "%.2f s", r.ElapsedSeconds)
 	if r.Error == "" {
-		row("differences", "%s", group(int64(r.MismatchCount)))
+		row("differences", "%s", count.Group(int64(r.MismatchCount)))
 	} else {
-		row("differences", "%s until the error; not everything was checked", group(int64(r.MismatchCount)))
+		row("differences", "%s until the error; not everything was checked", count.Group(int64(r.MismatchCount)))
 	}
 	fmt.Fprintf(&b, "\n%-12s%10s%10s%10s%10s%10s\n", "latency, ms", "p50", "p95", "p99", "max", "calls")
 	for _, line := range []struct {
 		name string
-		Latency
+		latency.Summary
 	}{{"add message", r.AddMessage}, {"read a page", r.ReadPage}} {
-		fmt.Fprintf(&b, "%-12s%10.2f%10.2f%10.2f%10.2f%10s\n", line.name, line.P50, line.P95, line.P99, line.Max, group(line.Calls))
+		fmt.Fprintf(&b, "%-12s%10.2f%10.2f%10.2f%10.2f%10s\n", line.name, line.P50, line.P95, line.P99, line.Max, count.Group(line.Calls))
 	}
 	fmt.Fprintf(&b, "adding a message includes %.2f ms of waiting for one of the connections, on average\n", r.ConnectionWait)
 	for i, m := range r.Mismatches {
@@ -130,28 +132,11 @@ func (r *Report) WriteText(w io.Writer) error {
 			b.WriteString("\n")
 		}
 		if i == printedMismatches {
-			fmt.Fprintf(&b, "… and %s more\n", group(int64(r.MismatchCount-i)))
+			fmt.Fprintf(&b, "… and %s more\n", count.Group(int64(r.MismatchCount-i)))
 			break
 		}
 		fmt.Fprintf(&b, "difference: %s\n", m.Error())
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// plural writes a number with its noun.
-func plural(n int64, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return group(n) + " " + noun
-}
-
-// group writes a number with commas between its thousands.
-func group(n int64) string {
-	digits := strconv.FormatInt(n, 10)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
 }
