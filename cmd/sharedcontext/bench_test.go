@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sharedcontext/sharedcontext/v2/internal/bench"
@@ -16,6 +19,16 @@ func TestBench(t *testing.T) {
 	r.decode(t, &reports)
 	if len(reports) != 2 || reports[1].Agents != 3 || reports[1].ByOperation["add"].Calls != 20 || reports[1].PerSecond <= 0 {
 		t.Errorf("%+v", reports)
+	}
+	page := filepath.Join(t.TempDir(), "bench.html")
+	call(t, "bench", "--agents", "2", "--mix", "page", "--operations", "10", "--plot", page).want(t, exitOK, "page", "")
+	if text, err := os.ReadFile(page); err != nil || !strings.Contains(string(text), "Latency over time: 2 agents") {
+		t.Errorf("plot %.200s, %v", text, err)
+	}
+	call(t, "bench", "--pgbench", "--mix", "add").want(t, exitUsage, "", "pgbench")
+	call(t, "bench", "--pgbench", "--duration", "10ms").want(t, exitUsage, "", "a second or more")
+	if _, err := bench.FindPgbench(); err == nil {
+		call(t, "bench", "--pgbench", "--agents", "2", "--duration", "1s", "--rounds", "1").want(t, exitOK, "ratio of the medians", "")
 	}
 	call(t, "bench", "--mix", "serch").want(t, exitUsage, "", "known are add, ")
 	call(t, "bench", "--agents", "0").want(t, exitUsage, "", "--agents must be 1 or more")

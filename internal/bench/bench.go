@@ -16,8 +16,12 @@ import (
 	"github.com/sharedcontext/sharedcontext/v2/store"
 )
 
-// deleteTimeout bounds the removal of the session, which also happens after an interruption.
-const deleteTimeout = time.Minute
+const (
+	// deleteTimeout bounds the removal of the session, which also happens after an interruption.
+	deleteTimeout = 5 * time.Minute
+	// errorPause keeps agents from asking a server that is gone in a tight loop.
+	errorPause = 10 * time.Millisecond
+)
 
 // Options are the arguments of [Run].
 type Options struct {
@@ -26,8 +30,9 @@ type Options struct {
 	// Operations ends the run after so many calls in all; 0 means that Duration ends it.
 	Operations int64
 	Duration   time.Duration
-	Seed       uint64 // of the order of the operations
-	Keep       bool   // leaves the session in the database
+	Warmup     time.Duration // calls before it are not counted
+	Seed       uint64        // of the order of the operations
+	Keep       bool          // leaves the session in the database
 }
 
 // Report says what a run measured. Its loop is closed: an agent calls again when its last call has returned.
@@ -38,7 +43,8 @@ type Report struct {
 	PerSecond   float64                    `json:"operations_per_second"`
 	All         latency.Summary            `json:"all_ms"`
 	ByOperation map[string]latency.Summary `json:"by_operation_ms"`
-	Errors      map[string]int64           `json:"errors"` // by operation and text
+	BySecond    []latency.Summary          `json:"by_second_ms"` // whole seconds, or the only one
+	Errors      map[string]int64           `json:"errors"`       // by operation and text
 }
 
 type agent struct {
@@ -46,6 +52,7 @@ type agent struct {
 	session string
 	reader  store.Reader
 	seen    store.MessageCursor
+	chance  *mathrand.Rand
 }
 
 // Run measures one number of agents in a session of their own, which it deletes at the end. When ctx ends, calls under way
@@ -66,21 +73,18 @@ func Run(ctx context.Context, manager *store.Manager, options Options) (report R
 			err = errors.Join(err, manager.DeleteSession(deleting, session.ID, name))
 		}()
 	}
-	report = Report{Agents: options.Agents, SessionID: session.ID, ByOperation: map[string]latency.Summary{}, Errors: map[string]int64{}}
-	all, histograms := latency.New(), map[string]*latency.Histogram{}
 	var order []string
 	for _, share := range options.Mix {
-		histograms[share.Operation] = latency.New()
 		for range share.Weight {
 			order = append(order, share.Operation)
 		}
 	}
 	var (
-		mu      sync.Mutex // of report.Errors
 		tickets atomic.Int64
 		group   sync.WaitGroup
 	)
 	start := time.Now()
+	measured := newRecorder(options.Mix, start.Add(options.Warmup))
 	more := func() bool {
 		if ctx.Err() != nil {
 			return false
@@ -88,33 +92,30 @@ func Run(ctx context.Context, manager *store.Manager, options Options) (report R
 		if options.Operations > 0 {
 			return tickets.Add(1) <= options.Operations
 		}
-		return time.Since(start) < options.Duration
+		return time.Since(start) < options.Warmup+options.Duration
 	}
 	for i := range options.Agents {
-		a := &agent{manager: manager, session: session.ID, reader: store.Reader{AgentID: fmt.Sprintf("%s-%d", name, i), AgentType: "claude"}}
-		chance := mathrand.New(mathrand.NewPCG(options.Seed, uint64(i)))
+		a := &agent{
+			manager: manager, session: session.ID, reader: store.Reader{AgentID: fmt.Sprintf("%s-%d", name, i), AgentType: "claude"},
+			chance: mathrand.New(mathrand.NewPCG(options.Seed, uint64(i))),
+		}
 		group.Go(func() {
 			for more() {
-				operation := order[chance.IntN(len(order))]
+				operation := order[a.chance.IntN(len(order))]
 				begin := time.Now()
-				if err := operations[operation](calling, a); err != nil {
-					mu.Lock()
-					report.Errors[operation+": "+err.Error()]++
-					mu.Unlock()
-					continue
+				err := operations[operation](calling, a)
+				measured.record(operation, begin, time.Now(), err)
+				if err != nil {
+					select {
+					case <-time.After(errorPause):
+					case <-ctx.Done():
+					}
 				}
-				took := time.Since(begin)
-				all.Record(took)
-				histograms[operation].Record(took)
 			}
 		})
 	}
 	group.Wait()
-	report.Seconds = time.Since(start).Seconds()
-	report.All = all.Summary()
-	report.PerSecond = float64(report.All.Calls) / report.Seconds
-	for operation, h := range histograms {
-		report.ByOperation[operation] = h.Summary()
-	}
+	report = measured.report(time.Now())
+	report.Agents, report.SessionID = options.Agents, session.ID
 	return report, nil
 }
