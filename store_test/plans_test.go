@@ -118,6 +118,11 @@ func hotQueries(latest store.MessageCursor) []hotQuery {
 			_, err := m.ListMessagesByTime(ctx, store.ListMessagesByTimeParams{SessionID: quietSession, Reader: alice})
 			return err
 		}, page, pages, merged},
+		// Its 200 messages stand on a page each, and its audit row is written. Any index of the session serves it.
+		{"search", func(ctx context.Context, m *store.Manager) error {
+			_, err := m.SearchContext(ctx, store.SearchContextParams{SessionID: busySession, Reader: alice, Query: "remark"})
+			return err
+		}, nil, 200 + 60, 200},
 		{"get memory", func(ctx context.Context, m *store.Manager) error {
 			_, err := m.GetMemory(ctx, store.GetMemoryParams{AgentID: "alice", Key: "key_00021"})
 			return err

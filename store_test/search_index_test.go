@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -200,6 +201,55 @@ func TestSearchAllMatchesBruteForce(t *testing.T) {
 	}
 	t.Logf("the index served %d queries, the others needed the whole history or only the latest messages", indexed)
 }
+
+// The statements that ask the search index are planned with their values, without which the server cannot know that the
+// index holds what they look for.
+func TestSearchIndexPlan(t *testing.T) {
+	t.Parallel()
+	config := storetest.Config(t)
+	var like, short statement
+	config.Tracer = traceFunc(func(data pgx.TraceQueryStartData) {
+		for name, statement := range map[string]*statement{"MessageSearchLike": &like, "MessageSearchShort": &short} {
+			if strings.Contains(data.SQL, name+" ") {
+				statement.sql, statement.args = data.SQL, slices.DeleteFunc(slices.Clone(data.Args), func(arg any) bool {
+					_, isMode := arg.(pgx.QueryExecMode)
+					return isMode
+				})
+			}
+		}
+	})
+	ctx, m := storetest.Open(t, config)
+	f := fixture{m, newSession(ctx, t, m)}
+	different := corpus(t)
+	f.copies(ctx, t, append(different[:len(different):len(different)], store.NewMessage{Sender: "bob", Content: "The zyzzyva ate my quokka at dawn."}), 20_000)
+	buildSearchIndex(ctx, t, config)
+	if _, err := f.SearchContext(ctx, store.SearchContextParams{
+		SessionID: f.session.ID, Reader: alice, Query: "zyzzyva ate my quokka", Window: store.SearchWindowAll, Threshold: ptr(100.0),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, config)
+	for name, statement := range map[string]statement{"idx_messages_search_text_": like, "idx_messages_search_short_": short} {
+		plan, text := explain(t, conn, "force_custom_plan", statement, "")
+		if problems := (hotQuery{pages: 400, sorted: 0}).problems(plan); len(problems) > 0 || !strings.Contains(text, name) {
+			t.Errorf("%s is not used, or %s\n%s", name, strings.Join(problems, "; "), text)
+		}
+	}
+	withMigrator(ctx, t, config, func(m *store.Migrator) error { return m.DropSearchIndex(ctx) })
+	if plan, text := explain(t, conn, "force_custom_plan", like, ""); len((hotQuery{pages: 400}).problems(plan)) == 0 {
+		t.Errorf("all seems well without the index\n%s", text)
+	}
+}
+
+// traceFunc is called with each statement that is sent.
+type traceFunc func(pgx.TraceQueryStartData)
+
+func (trace traceFunc) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	trace(data)
+	return ctx
+}
+
+func (traceFunc) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 // What the patterns of the index cannot find is found beside it: texts that are no longer than the query, and more new
 // messages than the first statement reads.
