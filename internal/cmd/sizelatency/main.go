@@ -50,7 +50,7 @@ var operations = []operation{
 		return err
 	}},
 	{"search, recent window", func(ctx context.Context, m *store.Manager, session string, _ store.MessageCursor) error {
-		_, err := m.SearchContext(ctx, store.SearchContextParams{SessionID: session, Reader: alice, Query: "statment in one pass"})
+		_, err := m.SearchContext(ctx, store.SearchContextParams{SessionID: session, Reader: alice, Query: "statement in oen pass"})
 		return err
 	}},
 }
