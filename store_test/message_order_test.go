@@ -49,6 +49,9 @@ func readAll(ctx context.Context, t *testing.T, f fixture, read string, size int
 		}
 		all = append(all, page.Messages...)
 		more, next = page.HasMore, &page.Next
+		if n := len(page.Messages); read != "latest" && (n > size || n > 0 && page.Next != page.Messages[n-1].Cursor()) {
+			t.Fatalf("%s: a page of %d instead of %d messages with the end %v", read, n, size, page.Next)
+		}
 	}
 	if read == "by sender" || read == "latest" {
 		slices.Reverse(all)
@@ -65,10 +68,11 @@ func TestMessageOrderNeedsNoIndex(t *testing.T) {
 	ctx, m := storetest.Open(t, config)
 	f := fixture{m, newSession(ctx, t, m)}
 	instant := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
-	messages := make([]store.NewMessage, 20)
+	messages := make([]store.NewMessage, 60)
 	for i := range messages { // several of each instant, the latest first
 		messages[i] = store.NewMessage{Sender: "bob", Content: fmt.Sprint(i), Timestamp: instant.Add(-time.Duration(i/6) * time.Second)}
 	}
+	messages[20].Timestamp, messages[30].Timestamp = time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 	want := f.add(ctx, t, messages...)
 	slices.SortFunc(want, func(a, b store.Message) int {
 		if a.Timestamp.Equal(b.Timestamp) {
@@ -85,11 +89,18 @@ func TestMessageOrderNeedsNoIndex(t *testing.T) {
 		}
 	}
 	for read := range messageReads {
-		for _, size := range []int{1, 3, 19, 20} {
+		want := want
+		if read == "latest" {
+			want = want[10:]
+		}
+		for _, size := range []int{7, 59, 60} {
 			if diff := cmp.Diff(want, readAll(ctx, t, f, read, size)); diff != "" {
 				t.Errorf("%s, pages of %d (-want +got):\n%s", read, size, diff)
 			}
 		}
+	}
+	if page, err := f.GetMessages(ctx, store.GetMessagesParams{SessionID: f.session.ID, Reader: alice}); err != nil || len(page.Messages) != 50 {
+		t.Errorf("a page without a limit has %d messages, %v, want 50", len(page.Messages), err)
 	}
 	for i := range want { // all but the root answer it, also those with an earlier time
 		want[i].ParentMessageID = &want[5].ID
