@@ -83,6 +83,7 @@ func TestMessageOrderNeedsNoIndex(t *testing.T) {
 }
 
 func checkOrderWithoutIndex(t *testing.T, reader store.Reader, levels []store.Visibility) {
+	t.Helper()
 	config := storetest.Config(t)
 	config.MaxConnections = 1 // which keeps the settings
 	ctx, m := storetest.Open(t, config)
