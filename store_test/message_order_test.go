@@ -15,40 +15,45 @@ import (
 )
 
 // messageReads read a page of the messages of a session, behind the skip messages that came before, of which next is the end.
-var messageReads = map[string]func(ctx context.Context, f fixture, size, skip int, next *store.MessageCursor) (store.MessagePage, error){
-	"by offset": func(ctx context.Context, f fixture, size, skip int, _ *store.MessageCursor) (store.MessagePage, error) {
-		return f.GetMessages(ctx, store.GetMessagesParams{SessionID: f.session.ID, Reader: alice, Limit: size, Offset: skip})
+var messageReads = map[string]func(ctx context.Context, f fixture, reader store.Reader, size, skip int, next *store.MessageCursor) (store.MessagePage, error){
+	"by offset": func(ctx context.Context, f fixture, reader store.Reader, size, skip int, _ *store.MessageCursor) (store.MessagePage, error) {
+		return f.GetMessages(ctx, store.GetMessagesParams{SessionID: f.session.ID, Reader: reader, Limit: size, Offset: skip})
 	},
-	"by key": func(ctx context.Context, f fixture, size, _ int, next *store.MessageCursor) (store.MessagePage, error) {
+	"by key": func(ctx context.Context, f fixture, reader store.Reader, size, _ int, next *store.MessageCursor) (store.MessagePage, error) {
 		if next == nil {
 			next = &store.MessageCursor{}
 		}
-		return f.GetMessages(ctx, store.GetMessagesParams{SessionID: f.session.ID, Reader: alice, Limit: size, After: next})
+		return f.GetMessages(ctx, store.GetMessagesParams{SessionID: f.session.ID, Reader: reader, Limit: size, After: next})
 	},
-	"by time": func(ctx context.Context, f fixture, size, _ int, next *store.MessageCursor) (store.MessagePage, error) {
-		return f.ListMessagesByTime(ctx, store.ListMessagesByTimeParams{SessionID: f.session.ID, Reader: alice, Limit: size, After: next})
+	"by time": func(ctx context.Context, f fixture, reader store.Reader, size, _ int, next *store.MessageCursor) (store.MessagePage, error) {
+		return f.ListMessagesByTime(ctx, store.ListMessagesByTimeParams{SessionID: f.session.ID, Reader: reader, Limit: size, After: next})
 	},
-	"by sender": func(ctx context.Context, f fixture, size, _ int, next *store.MessageCursor) (store.MessagePage, error) {
-		return f.ListMessagesBySender(ctx, store.ListMessagesBySenderParams{SessionID: f.session.ID, Reader: alice, Sender: "bob", Limit: size, Before: next})
+	"by sender": func(ctx context.Context, f fixture, reader store.Reader, size, _ int, next *store.MessageCursor) (store.MessagePage, error) {
+		return f.ListMessagesBySender(ctx, store.ListMessagesBySenderParams{SessionID: f.session.ID, Reader: reader, Sender: "bob", Limit: size, Before: next})
 	},
-	"latest": func(ctx context.Context, f fixture, _, _ int, _ *store.MessageCursor) (store.MessagePage, error) {
-		detail, err := f.GetSession(ctx, f.session.ID, alice)
+	"latest": func(ctx context.Context, f fixture, reader store.Reader, _, _ int, _ *store.MessageCursor) (store.MessagePage, error) {
+		detail, err := f.GetSession(ctx, f.session.ID, reader)
 		return store.MessagePage{Messages: detail.Messages}, err
 	},
 }
 
 // readAll returns the messages of all pages of a read, oldest first.
-func readAll(ctx context.Context, t *testing.T, f fixture, read string, size int) []store.Message {
+func readAll(ctx context.Context, t *testing.T, f fixture, reader store.Reader, read string, size int) []store.Message {
 	t.Helper()
 	var all []store.Message
 	var next *store.MessageCursor
 	for more := true; more; {
-		page, err := messageReads[read](ctx, f, size, len(all), next)
+		before := len(all)
+		page, err := messageReads[read](ctx, f, reader, size, before, next)
 		if err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, page.Messages...)
 		more, next = page.HasMore, &page.Next
+		// More that was promised is there, and the end of the page is its last message.
+		if n := len(page.Messages); read != "latest" && (n > size || n == 0 && before > 0 || n > 0 && page.Next != page.Messages[n-1].Cursor()) {
+			t.Fatalf("%s: behind %d messages a page of %d, of at most %d, with the end %v", read, before, n, size, page.Next)
+		}
 	}
 	if read == "by sender" || read == "latest" {
 		slices.Reverse(all)
@@ -60,16 +65,50 @@ func readAll(ctx context.Context, t *testing.T, f fixture, read string, size int
 // lie in the table in another order.
 func TestMessageOrderNeedsNoIndex(t *testing.T) {
 	t.Parallel()
+	public, private, agentOnly := store.VisibilityPublic, store.VisibilityPrivate, store.VisibilityAgentOnly
+	for name, test := range map[string]struct {
+		reader store.Reader
+		levels []store.Visibility // of the messages, in turn
+	}{
+		"everyone's": {alice, []store.Visibility{public}},
+		"its own":    {store.Reader{AgentID: "bob"}, []store.Visibility{private}},
+		"its kind's": {alice, []store.Visibility{agentOnly}},
+		"any":        {store.Reader{AgentID: "bob", AgentType: "claude"}, []store.Visibility{public, private, agentOnly, private, public}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			checkOrderWithoutIndex(t, test.reader, test.levels)
+		})
+	}
+}
+
+func checkOrderWithoutIndex(t *testing.T, reader store.Reader, levels []store.Visibility) {
+	t.Helper()
 	config := storetest.Config(t)
 	config.MaxConnections = 1 // which keeps the settings
 	ctx, m := storetest.Open(t, config)
 	f := fixture{m, newSession(ctx, t, m)}
 	instant := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
-	messages := make([]store.NewMessage, 20)
+	messages := make([]store.NewMessage, 60)
 	for i := range messages { // several of each instant, the latest first
-		messages[i] = store.NewMessage{Sender: "bob", Content: fmt.Sprint(i), Timestamp: instant.Add(-time.Duration(i/6) * time.Second)}
+		messages[i] = store.NewMessage{
+			Sender: "bob", SenderType: "claude", Content: fmt.Sprint(i), Visibility: levels[i%len(levels)],
+			Timestamp: instant.Add(-time.Duration(i/6) * time.Second),
+		}
 	}
+	messages[20].Timestamp, messages[30].Timestamp = time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 	want := f.add(ctx, t, messages...)
+	for _, hidden := range []store.NewMessage{ // from all readers of this test, and in the way of what they see
+		{Sender: "carol", SenderType: "gemini", Visibility: store.VisibilityPrivate},
+		{Sender: "carol", SenderType: "gemini", Visibility: store.VisibilityAgentOnly},
+		{Sender: "bob", SenderType: "claude", Visibility: store.VisibilityAdminOnly, Admin: true},
+	} {
+		for i := range messages {
+			hidden.Content, hidden.Timestamp = "hidden", messages[i].Timestamp
+			messages[i] = hidden
+		}
+		f.add(ctx, t, messages...)
+	}
 	slices.SortFunc(want, func(a, b store.Message) int {
 		if a.Timestamp.Equal(b.Timestamp) {
 			return int(a.ID - b.ID)
@@ -85,11 +124,18 @@ func TestMessageOrderNeedsNoIndex(t *testing.T) {
 		}
 	}
 	for read := range messageReads {
-		for _, size := range []int{1, 3, 19, 20} {
-			if diff := cmp.Diff(want, readAll(ctx, t, f, read, size)); diff != "" {
+		want := want
+		if read == "latest" {
+			want = want[10:]
+		}
+		for _, size := range []int{6, 59, 60} {
+			if diff := cmp.Diff(want, readAll(ctx, t, f, reader, read, size)); diff != "" {
 				t.Errorf("%s, pages of %d (-want +got):\n%s", read, size, diff)
 			}
 		}
+	}
+	if page, err := f.GetMessages(ctx, store.GetMessagesParams{SessionID: f.session.ID, Reader: reader}); err != nil || len(page.Messages) != 50 {
+		t.Errorf("a page without a limit has %d messages, %v, want 50", len(page.Messages), err)
 	}
 	for i := range want { // all but the root answer it, also those with an earlier time
 		want[i].ParentMessageID = &want[5].ID
@@ -98,7 +144,7 @@ func TestMessageOrderNeedsNoIndex(t *testing.T) {
 	if _, err := store.ExecuteUpdate(ctx, "UPDATE messages SET parent_message_id = nullif(?::bigint, id)", want[5].ID); err != nil {
 		t.Fatal(err)
 	}
-	thread, err := f.GetMessageThread(ctx, f.session.ID, want[0].ID, alice)
+	thread, err := f.GetMessageThread(ctx, f.session.ID, want[0].ID, reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +153,7 @@ func TestMessageOrderNeedsNoIndex(t *testing.T) {
 	}
 }
 
-// Every read gives all that there is to a message.
+// Every read gives all that there is to a message. Metadata that the first generation wrote as a JSON null is none.
 func TestMessageReadsAreComplete(t *testing.T) {
 	t.Parallel()
 	ctx, f := setup(t)
@@ -116,17 +162,24 @@ func TestMessageReadsAreComplete(t *testing.T) {
 		Sender: "bob", SenderType: "claude", Content: "answer", Visibility: store.VisibilityAgentOnly, MessageType: store.MessageTypeToolResult,
 		Metadata: json.RawMessage(`{"a": [1, "b"]}`), ParentMessageID: &root.ID,
 	})[0]
-	want := []store.Message{root, answer}
+	null := f.add(ctx, t, store.NewMessage{Sender: "bob", Content: "null"})[0]
+	if _, err := store.ExecuteUpdate(ctx, "UPDATE messages SET metadata = 'null' WHERE id = ?", null.ID); err != nil {
+		t.Fatal(err)
+	}
+	want := []store.Message{root, answer, null}
 	for read := range messageReads {
-		if diff := cmp.Diff(want, readAll(ctx, t, f, read, 50), jsonValue); diff != "" {
+		got := readAll(ctx, t, f, alice, read, 50)
+		if diff := cmp.Diff(want, got, jsonValue); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", read, diff)
+		} else if got[2].Metadata != nil {
+			t.Errorf("%s: metadata that is null is shown as %s", read, got[2].Metadata)
 		}
 	}
 	thread, err := f.GetMessageThread(ctx, f.session.ID, root.ID, alice)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, thread, jsonValue); diff != "" {
+	if diff := cmp.Diff(want[:2], thread, jsonValue); diff != "" {
 		t.Errorf("thread (-want +got):\n%s", diff)
 	}
 }

@@ -201,6 +201,8 @@ func TestGetMessageThread(t *testing.T) {
 	if err != nil || len(thread) != 1 {
 		t.Errorf("thread with an answer elsewhere: %v, %v", contents(thread), err)
 	}
+	_, err = f.GetMessageThread(ctx, f.session.ID, elsewhere.ID, alice)
+	wantError(t, err, store.ErrMessageNotFound)
 
 	// The oldest thousand of a long thread.
 	answers := make([]store.NewMessage, 1000)

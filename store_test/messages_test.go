@@ -403,34 +403,6 @@ func TestMessageCursorText(t *testing.T) {
 	}
 }
 
-// A message has the time of its statement, not that of a transaction that began long before: an answer comes after its
-// question.
-func TestAnswerInALongTransaction(t *testing.T) {
-	t.Parallel()
-	ctx, f := setup(t)
-	err := f.InTx(ctx, func(inside context.Context) error {
-		if _, err := store.ExecuteQuery(inside, "SELECT 1"); err != nil { // fixes the time of the transaction
-			return err
-		}
-		question, err := f.AddMessage(ctx, f.session.ID, store.NewMessage{Sender: "bob", Content: "question"})
-		if err != nil {
-			return err
-		}
-		_, err = f.AddMessage(inside, f.session.ID, store.NewMessage{Sender: "alice", Content: "answer", ParentMessageID: &question.ID})
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := f.GetMessages(ctx, store.GetMessagesParams{SessionID: f.session.ID, Reader: alice})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"question", "answer"}, contents(page.Messages)); diff != "" {
-		t.Errorf("messages (-want +got):\n%s", diff)
-	}
-}
-
 // The type of a reader is cleaned as that of a sender is.
 func TestReaderTypeIsCleaned(t *testing.T) {
 	t.Parallel()
