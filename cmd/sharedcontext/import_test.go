@@ -224,3 +224,14 @@ func TestRowBar(t *testing.T) {
 		t.Errorf("shown %q", text)
 	}
 }
+
+func TestExportSQLite(t *testing.T) {
+	withDatabase(t, storetest.Config(t).URL)
+	path := filepath.Join(t.TempDir(), "out.db")
+	call(t, "export-sqlite", path).want(t, exitOK, "PASS: ", "writing messages")
+	call(t, "export-sqlite", path).want(t, exitFailure, "", "exists already")
+	r := call(t, "export-sqlite", "--force", "--json", path)
+	r.want(t, exitOK, `"pass": true`, "")
+	call(t, "verify", path).want(t, exitOK, "PASS", "")
+	call(t, "export-sqlite").want(t, exitUsage, "", "arg")
+}

@@ -140,7 +140,7 @@ func TestVerifyFinds(t *testing.T) {
 		b.exec(sql)
 		before := b.dump()
 		for range 2 { // verify, then import, which only verifies
-			result, err := importer.Verify(b.ctx, b.manager, b.file.Path, importer.Options{Progress: quiet{}})
+			result, err := importer.Verify(b.ctx, b.manager, b.file.Path, importer.Options{Progress: importer.Silent{}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +218,7 @@ func TestTargets(t *testing.T) {
 	fill(b.file, "x")
 	empty := storetest.EmptyConfig(t)
 	b.ctx, b.manager = storetest.Open(t, empty)
-	if _, err := importer.Verify(b.ctx, b.manager, b.file.Path, importer.Options{Progress: quiet{}}); err == nil || !strings.Contains(err.Error(), "import the file first") {
+	if _, err := importer.Verify(b.ctx, b.manager, b.file.Path, importer.Options{Progress: importer.Silent{}}); err == nil || !strings.Contains(err.Error(), "import the file first") {
 		t.Errorf("verification against nothing: %v", err)
 	}
 	b.imports(importer.Options{DryRun: true})
@@ -270,7 +270,7 @@ func TestTwoAtOnce(t *testing.T) {
 		results := make([]*importer.Result, 4)
 		for i := range results {
 			group.Go(func() (err error) {
-				results[i], err = importer.Import(b.ctx, b.manager, b.file.Path, importer.Options{RemapIDs: remap, Progress: quiet{}})
+				results[i], err = importer.Import(b.ctx, b.manager, b.file.Path, importer.Options{RemapIDs: remap, Progress: importer.Silent{}})
 				return err
 			})
 		}

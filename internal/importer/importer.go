@@ -30,14 +30,26 @@ type Progress interface {
 	Stop()
 }
 
+// Silent is a [Progress] that tells nobody.
+type Silent struct{}
+
+// Start does nothing.
+func (Silent) Start(string, int64) {}
+
+// Add does nothing.
+func (Silent) Add(int) {}
+
+// Stop does nothing.
+func (Silent) Stop() {}
+
 // Options are what an import is asked for.
 type Options struct {
 	OnOrphan OnOrphan
 	RemapIDs bool
 	DryRun   bool
-	Batch    int    // rows that travel together, DefaultBatch when 0
-	Report   string // name of the report; none is written when it is empty
-	Progress Progress
+	Batch    int      // rows that travel together, DefaultBatch when 0
+	Report   string   // name of the report; none is written when it is empty
+	Progress Progress // nil means Silent
 	// Planned is called, if it is set, when it is known what the file holds, before anything is written.
 	Planned func(*Result)
 }
@@ -121,6 +133,9 @@ func open(ctx context.Context, path string, options Options) (*run, error) {
 	}
 	if options.OnOrphan == "" {
 		options.OnOrphan = Placeholder
+	}
+	if options.Progress == nil {
+		options.Progress = Silent{}
 	}
 	r := &run{options: options, result: &Result{
 		File: path, DryRun: options.DryRun, Rules: make(map[Rule]int64), Missing: []string{}, NotImported: []string{},

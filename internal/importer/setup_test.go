@@ -20,13 +20,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// quiet shows no progress.
-type quiet struct{}
-
-func (quiet) Start(string, int64) {}
-func (quiet) Add(int)             {}
-func (quiet) Stop()               {}
-
 // bundle is a file and a database.
 type bundle struct {
 	tb      testing.TB
@@ -46,7 +39,7 @@ func setup(tb testing.TB) *bundle {
 // try imports the file.
 func (b *bundle) try(options importer.Options) (*importer.Result, error) {
 	b.tb.Helper()
-	options.Progress = quiet{}
+	options.Progress = importer.Silent{}
 	options.Report = filepath.Join(b.tb.TempDir(), "report.jsonl")
 	if options.Batch == 0 {
 		options.Batch = 7
@@ -82,7 +75,7 @@ func (b *bundle) imports(options importer.Options) *importer.Result {
 	}
 	b.passes(result)
 	if !options.DryRun {
-		verified, err := importer.Verify(b.ctx, b.manager, b.file.Path, importer.Options{OnOrphan: options.OnOrphan, Progress: quiet{}})
+		verified, err := importer.Verify(b.ctx, b.manager, b.file.Path, importer.Options{OnOrphan: options.OnOrphan, Progress: importer.Silent{}})
 		if err != nil {
 			b.tb.Fatal(err)
 		}

@@ -43,7 +43,7 @@ func BenchmarkImport(b *testing.B) {
 		config := storetest.Config(b)
 		ctx, manager := storetest.Open(b, config)
 		begin := time.Now()
-		result, err := importer.Import(ctx, manager, file.Path, importer.Options{Report: filepath.Join(b.TempDir(), "report"), Progress: quiet{}})
+		result, err := importer.Import(ctx, manager, file.Path, importer.Options{Report: filepath.Join(b.TempDir(), "report"), Progress: importer.Silent{}})
 		if err != nil || !result.Pass {
 			b.Fatalf("%v, %+v", err, result)
 		}

@@ -78,7 +78,7 @@ func (e *RefusedError) Error() string {
 // out.
 func Export(ctx context.Context, manager *store.Manager, path string, options Options) (result *Result, err error) {
 	if options.Progress == nil {
-		options.Progress = silence{}
+		options.Progress = importer.Silent{}
 	}
 	if err := free(path, options.Force); err != nil {
 		return nil, fmt.Errorf("export: %w", err)
@@ -141,6 +141,14 @@ type export struct {
 func (x *export) write(ctx context.Context, partial string) (err error) {
 	absolute, err := filepath.Abs(partial)
 	if err != nil {
+		return err
+	}
+	// For its owner alone: it holds private messages and tokens.
+	file, err := os.OpenFile(absolute, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // where the caller wants it
+	if err != nil {
+		return err
+	}
+	if err := file.Close(); err != nil {
 		return err
 	}
 	name := url.URL{Scheme: "file", Path: absolute}
@@ -351,9 +359,3 @@ func (x *export) verify(ctx context.Context, manager *store.Manager, partial str
 	}
 	return nil
 }
-
-type silence struct{}
-
-func (silence) Start(string, int64) {}
-func (silence) Add(int)             {}
-func (silence) Stop()               {}
