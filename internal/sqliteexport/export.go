@@ -190,22 +190,13 @@ func (x *export) write(ctx context.Context, partial string) (err error) {
 			return err
 		}
 	}
-	for check, want := range map[string]string{"integrity_check": "ok", "foreign_key_check": ""} {
-		var found, rest sql.NullString
-		row := db.QueryRowContext(ctx, "SELECT * FROM (SELECT 1) LEFT JOIN pragma_"+check)
-		if check == "integrity_check" {
-			err = row.Scan(new(int), &found)
-		} else {
-			err = row.Scan(new(int), &found, &rest, new(sql.NullString), new(sql.NullString))
-		}
-		if err != nil {
-			return err
-		}
-		if found.String != want {
-			return fmt.Errorf("SQLite's %s of the new file says %q", check, found.String)
-		}
+	var problem string
+	err = db.QueryRowContext(ctx, `SELECT coalesce((SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'),
+		(SELECT 'rows of ' || "table" || ' refer to rows that are not there' FROM pragma_foreign_key_check), '')`).Scan(&problem)
+	if err == nil && problem != "" {
+		err = fmt.Errorf("SQLite finds in the new file: %s", problem)
 	}
-	return nil
+	return err
 }
 
 // copy writes the rows of a table in the order of their ids.
@@ -228,8 +219,9 @@ func (x *export) copy(ctx context.Context, conn *store.Conn, db *sql.DB, table *
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
-	insert, err := tx.PrepareContext(ctx, "INSERT INTO "+table.Name+" ("+strings.Join(columns, ", ")+") VALUES ("+strings.Join(marks, ", ")+")")
+	defer tx.Rollback()                                                                                                            //nolint:errcheck // after a commit there is nothing to roll back
+	statement := "INSERT INTO " + table.Name + " (" + strings.Join(columns, ", ") + ") VALUES (" + strings.Join(marks, ", ") + ")" //nolint:gosec // names of package canonical
+	insert, err := tx.PrepareContext(ctx, statement)
 	if err != nil {
 		return err
 	}
