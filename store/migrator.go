@@ -209,13 +209,18 @@ func (m *Migrator) Status() (MigrationStatus, error) {
 }
 
 // Up applies all migrations that are missing. A database that a newer program has migrated stays as it is. A table that is
-// too busy to be changed is tried again for a while. Up may be called again after it has failed, and goes on from there.
+// too busy to be changed is tried again for a while. Up may be called again after it has failed, and goes on from there; where
+// a program was killed in the middle of a migration, it finds out what was done.
 func (m *Migrator) Up(ctx context.Context) error {
 	status, err := m.Status()
 	if err != nil {
 		return err
 	}
-	if status.Version >= status.Latest && !status.Dirty {
+	if status.Dirty {
+		if err := m.recover(ctx, int(status.Version)); err != nil {
+			return schemaError("migrate up", err)
+		}
+	} else if status.Version >= status.Latest {
 		return nil
 	}
 	return m.To(ctx, status.Latest)

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -343,30 +345,89 @@ func TestInterruptedMigration(t *testing.T) {
 	}
 }
 
-// Forcing to the migration before the interrupted one lets it run again.
-func TestInterruptedFirstMigration(t *testing.T) {
+// A program that was killed in the middle of a migration leaves it marked: before it did anything, after it, or on the way
+// back. The next one goes on from there.
+func TestKilledMigration(t *testing.T) {
 	t.Parallel()
-	config := storetest.EmptyConfig(t)
+	config := storetest.Config(t)
 	conn := connect(t, config)
-	exec1(t, conn, "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL)")
-	for _, version := range []int{1, -1} { // on the way up, and on the way down
-		exec1(t, conn, "TRUNCATE schema_migrations")
+	exec1(t, conn, "SET timezone = 'UTC'")
+	want := catalog(t, conn)
+	for _, version := range []uint{1, 2, 3, 4, 5, 6, 8, 13, 15, 17, 20, latest} {
+		for _, state := range []struct {
+			name string
+			at   uint
+		}{{"before it", version - 1}, {"after it", version}, {"on the way back to it", version + 1}} {
+			if state.at > latest {
+				continue
+			}
+			migrator := openMigrator(t, config)
+			migrateTo(t, migrator, state.at)
+			if err := migrator.Close(); err != nil {
+				t.Fatal(err)
+			}
+			exec1(t, conn, "DELETE FROM schema_migrations")
+			exec1(t, conn, "INSERT INTO schema_migrations VALUES ($1, true)", version)
+			ctx, m := storetest.Open(t, config)
+			if err := m.InitializeDatabase(ctx); err != nil {
+				t.Fatalf("killed at migration %d, %s: %v", version, state.name, err)
+			}
+			if diff := cmp.Diff(want, catalog(t, conn)); diff != "" {
+				t.Errorf("killed at migration %d, %s (-want +got):\n%s", version, state.name, diff)
+			}
+		}
+	}
+}
+
+// The same for the first migration on an empty database, on the way there and on the way back.
+func TestKilledFirstMigration(t *testing.T) {
+	t.Parallel()
+	for _, version := range []int{1, -1} {
+		config := storetest.EmptyConfig(t)
+		conn := connect(t, config)
+		exec1(t, conn, "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL)")
 		exec1(t, conn, "INSERT INTO schema_migrations VALUES ($1, true)", version)
 		ctx, m := storetest.Open(t, config)
-		wantSchemaError(t, m.InitializeDatabase(ctx), `"sharedcontext migrate force 1"`, `"... force 0"`)
-		migrator := openMigrator(t, config)
-		if err := migrator.Force(0); err != nil {
-			t.Fatal(err)
+		if err := m.InitializeDatabase(ctx); err != nil {
+			t.Errorf("marked as %d: %v", version, err)
 		}
-		if err := migrator.To(ctx, 1); err != nil {
-			t.Fatal(err)
-		}
-		if err := migrator.To(ctx, 0); err != nil {
-			t.Fatal(err)
-		}
-		if err := migrator.Close(); err != nil {
-			t.Fatal(err)
-		}
+	}
+}
+
+// What the server is still doing for a program that was killed is waited for.
+func TestKilledMigrationGoesOn(t *testing.T) {
+	t.Parallel()
+	config := storetest.Config(t)
+	migrator := openMigrator(t, config)
+	migrateTo(t, migrator, 10)
+	if err := migrator.Close(); err != nil {
+		t.Fatal(err)
+	}
+	holder, left, watcher := connect(t, config), connect(t, config), connect(t, config)
+	exec1(t, watcher, "UPDATE schema_migrations SET version = 11, dirty = true")
+	exec1(t, holder, "BEGIN")
+	exec1(t, holder, "LOCK TABLE schema_version IN SHARE MODE") // which the last statement of the file waits for
+	file, err := fs.ReadFile(schema.FS, "000011_message_keys.up.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := make(chan error, 1)
+	go func() {
+		_, err := left.PgConn().Exec(context.Background(), string(file)).ReadAll()
+		running <- err
+	}()
+	waiting := func() bool {
+		return ask[bool](t, watcher, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')")
+	}
+	for !waiting() {
+		runtime.Gosched()
+	}
+	ctx, m := storetest.Open(t, config)
+	initialized := make(chan error, 1)
+	go func() { initialized <- m.InitializeDatabase(ctx) }()
+	exec1(t, holder, "COMMIT")
+	if err := errors.Join(<-running, <-initialized); err != nil {
+		t.Error(err)
 	}
 }
 

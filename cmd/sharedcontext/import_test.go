@@ -140,9 +140,10 @@ func TestImportKilled(t *testing.T) {
 		cmd.Env = append(cmd.Env, "DATABASE_URL="+url)
 		return cmd
 	}
-	// database returns a migrated one for the import; where ids are given anew, one that holds another file.
+	// database returns an empty one for the import, whose schema it also makes; where ids are given anew, one that holds
+	// another file.
 	database := func(remap bool) string {
-		withDatabase(t, storetest.Config(t).URL)
+		withDatabase(t, storetest.EmptyConfig(t).URL)
 		url := os.Getenv("DATABASE_URL")
 		if remap {
 			call(t, "import", "--report", filepath.Join(t.TempDir(), "first"), first).want(t, exitOK, "PASS", "")
