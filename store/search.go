@@ -78,7 +78,7 @@ type SearchResult struct {
 // SearchResults are the results of a search.
 type SearchResults struct {
 	Results []SearchResult `json:"results"` // the best first, the newest first among equals
-	// Scored is how many messages were compared with the query.
+	// Scored is how many messages were compared with the query; one that was found twice counts twice.
 	Scored int64 `json:"scored"`
 	// Indexed says that the search index found the older messages. Otherwise every message of the window was compared.
 	Indexed bool `json:"indexed"`
@@ -93,10 +93,10 @@ type SearchResults struct {
 // unknown session is [ErrSessionNotFound].
 //
 // The recent window takes one round trip. The whole history takes a few: the latest 1000 messages are compared first, and
-// the search ends there when they hold enough perfect matches. Older messages are found through the search index where
-// there is one ([Migrator.BuildSearchIndex]) and the results so far, or else the threshold, are so good that whatever the
-// index cannot find must be worse; this needs a score of about 85 for a query of 15 characters, 80 for a long one. Where
-// that is not so, every message is read, which takes seconds for a million. The results are the same on each way.
+// the search ends there when they hold enough perfect matches. Older messages are found through the search index, where
+// there is one ([Migrator.BuildSearchIndex]) and it leads to enough of them that whatever it cannot find must be worse: exact
+// matches, or ones with a typing error in some twenty characters. Else every message is read, which takes seconds for a
+// million; a smaller limit or a higher threshold is found sooner. The results are the same on each way.
 func (m *Manager) SearchContext(ctx context.Context, params SearchContextParams) (SearchResults, error) {
 	s, err := newSearch(&params)
 	if err != nil {

@@ -28,8 +28,7 @@ func (m *Manager) searchAll(ctx context.Context, s *search) error {
 	if err != nil {
 		return err
 	}
-	patterns := newSearchPatterns(s.query, index.foldsUnicode, s.ranking.sample)
-	if !index.Ready || patterns.length >= maxShortText {
+	if !index.Ready || s.ranking.scorer.Len() >= maxShortText {
 		return m.searchBefore(ctx, s, firstTime)
 	}
 	if s.ranking.oldest.time >= index.Before.UnixMicro() { // not all newer messages have been read
@@ -38,6 +37,7 @@ func (m *Manager) searchAll(ctx context.Context, s *search) error {
 		}
 	}
 	read := s.ranking.oldest
+	patterns := newSearchPatterns(s.query, index.foldsUnicode, s.ranking.sample)
 	found, err := m.searchIndexed(ctx, s, index.Before, patterns)
 	if err == nil && !found {
 		s.ranking.oldest = read // all from there on
