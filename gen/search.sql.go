@@ -275,7 +275,7 @@ SELECT m.id, m.timestamp, m.sender::text AS sender, m.content, m.metadata, m.sen
 FROM messages m
 WHERE m.session_id = $1
   AND m.timestamp < $2::timestamptz
-  AND m.timestamp >= $3::timestamptz
+  AND m.timestamp - $3::timestamptz >= interval '0' -- not by an index: the one of short texts is meant
   AND char_length(m.sender) + char_length(m.content) < 128
   AND char_length(m.sender) + char_length(m.content) < $4::integer
   AND (m.visibility = ANY ($5::text[])

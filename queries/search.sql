@@ -68,7 +68,7 @@ SELECT m.id, m.timestamp, m.sender::text AS sender, m.content, m.metadata, m.sen
 FROM messages m
 WHERE m.session_id = @session_id
   AND m.timestamp < @indexed_before::timestamptz
-  AND m.timestamp >= @since::timestamptz
+  AND m.timestamp - @since::timestamptz >= interval '0' -- not by an index: the one of short texts is meant
   AND char_length(m.sender) + char_length(m.content) < 128
   AND char_length(m.sender) + char_length(m.content) < @below_length::integer
   AND (m.visibility = ANY (@seen::text[])
