@@ -27,7 +27,7 @@ func BenchmarkListMessagesBySender(b *testing.B) {
 			return err
 		},
 		func(pool *pgxpool.Pool, sql string) error {
-			rows, err := pool.Query(bench.ctx, sql, "agent_1", end, 0, aliceSees, aliceSeesOwn, alice.AgentID, aliceSeesKin, alice.AgentType, 51,
+			rows, err := pool.Query(bench.ctx, sql, aliceSees, aliceSeesOwn, aliceSeesKin, alice.AgentID, "agent_1", end, 0, 51, alice.AgentType,
 				bench.session.ID)
 			return collectMessages(rows, err)
 		})
@@ -42,7 +42,7 @@ func BenchmarkListMessagesByTime(b *testing.B) {
 			return err
 		},
 		func(pool *pgxpool.Pool, sql string) error {
-			rows, err := pool.Query(bench.ctx, sql, from, until, time.Time{}, 0, aliceSees, aliceSeesOwn, alice.AgentID, aliceSeesKin, alice.AgentType,
+			rows, err := pool.Query(bench.ctx, sql, aliceSees, aliceSeesOwn, aliceSeesKin, alice.AgentID, alice.AgentType, from, until, time.Time{}, 0,
 				51, bench.session.ID)
 			return collectMessages(rows, err)
 		})

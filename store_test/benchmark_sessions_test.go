@@ -65,7 +65,7 @@ func BenchmarkListActiveSessions(b *testing.B) {
 			return err
 		},
 		func(pool *pgxpool.Pool, sql string) error {
-			rows, err := pool.Query(bench.ctx, sql, aliceSees, aliceSeesOwn, alice.AgentID, aliceSeesKin, alice.AgentType, end, "", 51)
+			rows, err := pool.Query(bench.ctx, sql, aliceSees, aliceSeesOwn, alice.AgentID, aliceSeesKin, alice.AgentType, end, "", 51, false)
 			if err != nil {
 				return err
 			}
