@@ -164,8 +164,11 @@ func (x *export) write(ctx context.Context, partial string) (err error) {
 		}
 	}
 	err = store.GetDBConnection(ctx, func(ctx context.Context, conn *store.Conn) error {
-		if _, err := conn.Exec(ctx, "SET LOCAL statement_timeout = 0"); err != nil { // a long table takes its time
-			return err
+		// A long table takes its time, and while SQLite builds indexes the transaction is idle.
+		for _, setting := range []string{"statement_timeout", "idle_in_transaction_session_timeout"} {
+			if _, err := conn.Exec(ctx, "SET LOCAL "+setting+" = 0"); err != nil {
+				return err
+			}
 		}
 		for _, table := range canonical.Tables {
 			if err := x.copy(ctx, conn, db, table); err != nil {
