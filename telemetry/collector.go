@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +19,14 @@ type Collector struct {
 	names     statementNames
 	durations *prometheus.HistogramVec
 	errors    *prometheus.CounterVec
+	byName    sync.Map // from the name of an operation to its *series
 	manager   atomic.Pointer[store.Manager]
+}
+
+// series are the metrics of one operation.
+type series struct {
+	duration prometheus.Observer
+	errors   map[string]prometheus.Counter // by kind
 }
 
 var (
@@ -55,7 +63,7 @@ var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1
 // server is out of disk space or memory) or other. Neither label has values that a caller of the store can choose. What
 // the store refuses by itself, an unknown session for instance, is no error here.
 func NewCollector(statements ...string) *Collector {
-	return &Collector{
+	c := &Collector{
 		names: newStatementNames(statements),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sharedcontext_operation_duration_seconds",
@@ -67,6 +75,22 @@ func NewCollector(statements ...string) *Collector {
 			Help: "Operations that failed, by the kind of error.",
 		}, []string{"operation", "kind"}),
 	}
+	c.of(acquireName)
+	c.of(connectName)
+	return c
+}
+
+// of returns the metrics of an operation. All kinds of errors begin with 0, so that the first one is seen to increase.
+func (c *Collector) of(name string) *series {
+	if found, ok := c.byName.Load(name); ok {
+		return found.(*series)
+	}
+	made := &series{duration: c.durations.WithLabelValues(name), errors: make(map[string]prometheus.Counter, len(kinds))}
+	for _, kind := range kinds {
+		made.errors[kind] = c.errors.WithLabelValues(name, kind)
+	}
+	c.byName.Store(name, made) // another that was made at the same time has the same metrics
+	return made
 }
 
 // Watch adds the pool of a manager to the metrics, in the place of the one that was watched before.
@@ -139,9 +163,10 @@ func (c *Collector) end(ctx context.Context, err error) {
 	if !found {
 		return
 	}
-	c.durations.WithLabelValues(done.name).Observe(time.Since(done.start).Seconds())
+	operation := c.of(done.name)
+	operation.duration.Observe(time.Since(done.start).Seconds())
 	if err != nil {
-		c.errors.WithLabelValues(done.name, kindOf(err)).Inc()
+		operation.errors[kindOf(err)].Inc()
 	}
 }
 

@@ -21,6 +21,8 @@ const (
 	kindOther      = "other"      // for instance a value that a statement of the service's own refuses
 )
 
+var kinds = []string{kindConnection, kindTimeout, kindCancelled, kindConflict, kindSchema, kindResources, kindOther}
+
 // kindOf returns the kind of an error that the driver reports.
 func kindOf(err error) string {
 	var (
