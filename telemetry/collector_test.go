@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -157,44 +158,56 @@ func TestErrorsAreCountedByKind(t *testing.T) {
 		}
 		earlier = now
 	}
-	query := func(ctx context.Context, sql string, params ...any) {
+	query := func(ctx context.Context, sql string, params ...any) error {
 		t.Helper()
-		if _, err := store.ExecuteQuery(ctx, sql, params...); err == nil {
+		_, err := store.ExecuteQuery(ctx, sql, params...)
+		if err == nil {
 			t.Errorf("%s did not fail", sql)
+		}
+		return err
+	}
+
+	_ = query(ctx, "SELECT ?::text::int", marker)
+	expect("a value is refused", counts{"connect": 1, "acquire": 1, "SELECT": 1, "SELECT/other": 1})
+	_ = query(ctx, "SELECT ?::int", struct{}{})
+	expect("the driver refuses a value", counts{"acquire": 1, "SELECT": 1, "SELECT/other": 1})
+	for state, kind := range map[string]string{
+		"40001": "conflict", "40P01": "conflict", "57014": "timeout", "55P03": "timeout", "25P03": "timeout", "25P04": "timeout",
+		"42P01": "schema", "42703": "schema", "3F000": "schema", "42704": "schema",
+		"53100": "resources", "53200": "resources", "53400": "resources", "58030": "resources",
+		"08000": "connection", "08006": "connection", "28000": "connection", "28P01": "connection", "3D000": "connection", "53300": "connection",
+		"57P01": "connection", "57P02": "connection", "57P03": "connection", "57P05": "connection",
+		"23505": "other", "23503": "other", "42501": "other", "25006": "other", "P0001": "other", "XX000": "other",
+	} {
+		err := query(ctx, "DO $$ BEGIN RAISE 'x' USING ERRCODE = '"+state+"'; END $$")
+		expect("SQLSTATE "+state, counts{"acquire": 1, "DO": 1, "DO/" + kind: 1})
+		// The store calls them the same.
+		if connection := errors.As(err, new(*store.DatabaseConnectionError)); connection != (kind == "connection") {
+			t.Errorf("SQLSTATE %s is of kind %s, the store says %T", state, kind, err)
+		}
+		if schema := errors.As(err, new(*store.DatabaseSchemaError)); schema != (kind == "schema") {
+			t.Errorf("SQLSTATE %s is of kind %s, the store says %T", state, kind, err)
 		}
 	}
 
-	query(ctx, "SELECT ?::text::int", marker)
-	expect("a value is refused", counts{"connect": 1, "acquire": 1, "SELECT": 1, "SELECT/other": 1})
-	query(ctx, "SELECT ?::int", struct{}{})
-	expect("the driver refuses a value", counts{"acquire": 1, "SELECT": 1, "SELECT/other": 1})
-	for state, kind := range map[string]string{
-		"40001": "conflict", "40P01": "conflict", "57014": "timeout", "55P03": "timeout", "42P01": "schema", "42703": "schema",
-		"53100": "resources", "53400": "resources", "58030": "resources", "08006": "connection", "57P01": "connection", "53300": "connection",
-		"23505": "other", "P0001": "other",
-	} {
-		query(ctx, "DO $$ BEGIN RAISE 'x' USING ERRCODE = '"+state+"'; END $$")
-		expect("SQLSTATE "+state, counts{"acquire": 1, "DO": 1, "DO/" + kind: 1})
-	}
-
 	late, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-	query(late, "SELECT pg_sleep(600)")
+	_ = query(late, "SELECT pg_sleep(600)")
 	cancel()
 	expect("a deadline", counts{"acquire": 1, "SELECT": 1, "SELECT/timeout": 1})
 	mustNot(t, m.InTx(ctx, func(context.Context) error {
 		expect("the connection that the deadline cost", counts{"connect": 1, "acquire": 1, "BEGIN": 1})
-		query(ctx, "SELECT 1")
+		_ = query(ctx, "SELECT 1")
 		expect("the pool is exhausted", counts{"acquire": 1, "acquire/timeout": 1})
 		cancelled, cancel := context.WithCancel(ctx)
 		cancel()
-		query(cancelled, "SELECT 1")
+		_ = query(cancelled, "SELECT 1")
 		expect("the caller gives up", counts{"acquire": 1, "acquire/cancelled": 1})
 		return nil
 	}))
 	expect("the end of the transaction", counts{"COMMIT": 1})
 
 	// The server ends the connection in the middle of a statement.
-	query(ctx, "SELECT pg_terminate_backend(pg_backend_pid())")
+	_ = query(ctx, "SELECT pg_terminate_backend(pg_backend_pid())")
 	expect("the connection is lost", counts{"acquire": 1, "SELECT": 1, "SELECT/connection": 1})
 
 	unreachable, m := collect(t, store.Config{URL: "postgres://user@127.0.0.1:1/database", MinConnections: -1})
@@ -331,5 +344,48 @@ func TestTogether(t *testing.T) {
 	got := collected{m, collector}.counts(t)
 	if want := (counts{"connect": 1, "acquire": 2, "SessionCreate": 2}); !maps.Equal(got, want) {
 		t.Errorf("operations %v, want %v", got, want)
+	}
+}
+
+// Many callers at once are counted exactly, while Prometheus asks.
+func TestConcurrentCallsAreCounted(t *testing.T) {
+	t.Parallel()
+	ctx, m := collect(t, storetest.Config(t))
+	session := newSession(ctx, t, m.Manager)
+	const callers, calls = 8, 25
+	var work sync.WaitGroup
+	for range callers {
+		work.Go(func() {
+			for range calls {
+				if _, err := m.AddMessage(ctx, session.ID, store.NewMessage{Sender: "alice", Content: marker}); err != nil {
+					t.Error(err)
+				}
+				if _, err := store.ExecuteQuery(ctx, "SELECT 1/0"); err == nil {
+					t.Error("a division by zero succeeded")
+				}
+				testutil.CollectAndCount(m.collector)
+			}
+		})
+	}
+	work.Wait()
+	counted := m.counts(t)
+	delete(counted, "connect") // as many as were needed
+	want := counts{"acquire": 1 + 2*callers*calls, "SessionCreate": 1, "MessageAdd": callers * calls, "SELECT": callers * calls, "SELECT/other": callers * calls}
+	if diff := cmp.Diff(want, counted); diff != "" {
+		t.Errorf("operations (-want +got):\n%s", diff)
+	}
+}
+
+// Migrations run on connections of their own, which are seen as well.
+func TestMigrationsAreCounted(t *testing.T) {
+	t.Parallel()
+	config := storetest.EmptyConfig(t)
+	collector := telemetry.NewCollector()
+	config.Tracer = multitracer.New(telemetry.NewTracer(nil), collector)
+	ctx, m := storetest.Open(t, config)
+	mustNot(t, m.InitializeDatabase(ctx))
+	counted := collected{m, collector}.counts(t)
+	if counted["connect"] < 2 || counted["SET"] == 0 || counted["CREATE"] == 0 || counted["SchemaState"] < 2 {
+		t.Errorf("operations %v", counted)
 	}
 }

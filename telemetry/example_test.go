@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/sharedcontext/sharedcontext/telemetry/v2"
@@ -109,7 +110,7 @@ func serve(ctx context.Context, config store.Config, exporter sdktrace.SpanExpor
 		defer cancel()
 		message := store.NewMessage{Sender: "service", Content: "hello"}
 		if _, err := manager.AddMessage(ctx, session.ID, message); err != nil {
-			slog.ErrorContext(ctx, "message not added", "error", err)
+			config.Logger.ErrorContext(ctx, "message not added", "error", err)
 			w.WriteHeader(http.StatusInternalServerError)
 			return
 		}
@@ -137,4 +138,34 @@ func ask(handler http.Handler) error {
 		fmt.Println(line)
 	}
 	return nil
+}
+
+// A collector of one of several databases.
+func ExampleNewCollector() {
+	config, done := exampleConfig() // in a service: store.ConfigFromEnv()
+	defer done()
+	collector := telemetry.NewCollector()
+	config.Tracer = collector
+	ctx := context.Background()
+	manager, err := store.Open(ctx, config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer manager.Close(ctx)
+	collector.Watch(manager)
+	registry := prometheus.NewRegistry() // in a service: prometheus.DefaultRegisterer
+	prometheus.WrapRegistererWith(prometheus.Labels{"database": "main"}, registry).MustRegister(collector)
+
+	if _, err := manager.ListActiveSessions(ctx, store.ListActiveSessionsParams{Reader: store.Reader{AgentID: "alice"}}); err != nil {
+		log.Fatal(err)
+	}
+	err = testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP sharedcontext_pool_connections Connections of the pool by their state.
+# TYPE sharedcontext_pool_connections gauge
+sharedcontext_pool_connections{database="main",state="idle"} 1
+sharedcontext_pool_connections{database="main",state="in_use"} 0
+sharedcontext_pool_connections{database="main",state="opening"} 0
+`), "sharedcontext_pool_connections")
+	fmt.Println("as expected:", err == nil)
+	// Output: as expected: true
 }

@@ -30,7 +30,7 @@ func BenchmarkOverhead(b *testing.B) {
 	}{
 		{name: "alone"},
 		{name: "collector", tracer: telemetry.NewCollector()},
-		{name: "tracer, not sampled", tracer: telemetry.NewTracer(provider)},
+		{name: "tracer outside of a span", tracer: telemetry.NewTracer(provider)},
 		{name: "tracer", tracer: telemetry.NewTracer(provider), recorded: true},
 		{name: "log", logged: true},
 		{name: "all", tracer: multitracer.New(telemetry.NewTracer(provider), telemetry.NewCollector()), logged: true, recorded: true},

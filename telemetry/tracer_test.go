@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -94,6 +99,10 @@ func TestSpans(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
+		mustNot(t, store.GetDBConnection(ctx, func(ctx context.Context, conn *store.Conn) error {
+			_, err := conn.CopyFrom(ctx, pgx.Identifier{"audit_log"}, []string{"event_type", "agent_id"}, pgx.CopyFromRows([][]any{{marker, marker}}))
+			return err
+		}))
 		if _, err := store.ExecuteQuery(ctx, "-- name: CartAdd :one\nSELECT 1"); err != nil {
 			t.Error(err)
 		}
@@ -107,6 +116,7 @@ func TestSpans(t *testing.T) {
 		"pool.acquire", "MessageAdd",
 		"pool.acquire", "MessagePage",
 		"pool.acquire", "BEGIN", "MemorySetGlobal", "SAVEPOINT", "ROLLBACK", "COMMIT",
+		"pool.acquire", "BEGIN", `copy_from "audit_log"`, "COMMIT",
 		"pool.acquire", "CartAdd",
 	}
 	if diff := cmp.Diff(want, tree(spans)); diff != "" {
@@ -120,7 +130,11 @@ func TestSpans(t *testing.T) {
 		if span.Name() == "pool.acquire" {
 			continue
 		}
-		if attributes["db.operation.name"] != span.Name() || !strings.Contains(m.Stats().URL, attributes["db.namespace"]) ||
+		name := span.Name()
+		if strings.HasPrefix(name, "copy_from") {
+			name = "COPY"
+		}
+		if attributes["db.operation.name"] != name || !strings.Contains(m.Stats().URL, attributes["db.namespace"]) ||
 			attributes["db.namespace"] == "" || attributes["network.peer.address"] == "" {
 			t.Errorf("span %s: %v", span.Name(), attributes)
 		}
@@ -258,6 +272,92 @@ func TestSpansOfErrors(t *testing.T) {
 			t.Errorf("no span says %q:\n%s", want, strings.Join(states, "\n"))
 		}
 	}
+}
+
+// A connection over TCP names its peer; one that is cut in the middle of a statement is an error of that kind.
+func TestSpansOfACutConnection(t *testing.T) {
+	t.Parallel()
+	config, address, cut := throughTCP(t, storetest.Config(t))
+	config.ExecMode = store.ExecModeExec // nothing is prepared
+	collector := telemetry.NewCollector()
+	spans := tracetest.NewSpanRecorder()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
+	config.Tracer = multitracer.New(telemetry.NewTracer(provider), collector)
+	ctx, m := storetest.Open(t, config)
+	below := recorded{m, spans, provider}.span(ctx, func(ctx context.Context) {
+		mustNot(t, m.InTx(ctx, func(context.Context) error { return nil }))
+		cut()
+		if _, err := store.ExecuteQuery(ctx, "SELECT 1"); !errors.As(err, new(*store.DatabaseConnectionError)) {
+			t.Errorf("got error %v", err)
+		}
+	})
+	if diff := cmp.Diff([]string{"pool.acquire", "pool.acquire > connect", "BEGIN", "COMMIT", "pool.acquire", "SELECT"}, tree(below)); diff != "" {
+		t.Errorf("spans (-want +got):\n%s", diff)
+	}
+	lost := below[len(below)-1]
+	attributes := attributesOf(lost)
+	if got := net.JoinHostPort(attributes["network.peer.address"], attributes["network.peer.port"]); got != address {
+		t.Errorf("the peer is %s, want %s", got, address)
+	}
+	if lost.Status().Code != codes.Error || lost.Status().Description == "" {
+		t.Errorf("status %v", lost.Status())
+	}
+	want := counts{"acquire": 2, "connect": 1, "BEGIN": 1, "COMMIT": 1, "SELECT": 1, "SELECT/connection": 1}
+	if diff := cmp.Diff(want, collected{m, collector}.counts(t)); diff != "" {
+		t.Errorf("operations (-want +got):\n%s", diff)
+	}
+}
+
+// throughTCP returns the configuration for a way to the same database over TCP, its address, and what cuts the connections.
+func throughTCP(t *testing.T, config store.Config) (through store.Config, address string, cut func()) {
+	t.Helper()
+	direct, err := pgx.ParseConfig(config.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	var open struct {
+		sync.Mutex
+		conns []net.Conn
+	}
+	cut = func() {
+		open.Lock()
+		defer open.Unlock()
+		for _, conn := range open.conns {
+			conn.Close()
+		}
+	}
+	t.Cleanup(cut)
+	network, place := pgconn.NetworkAddress(direct.Host, direct.Port)
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := new(net.Dialer).Dial(network, place)
+			if err != nil {
+				client.Close()
+				return
+			}
+			open.Lock()
+			open.conns = append(open.conns, client, server)
+			open.Unlock()
+			for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
+				go func() {
+					_, _ = io.Copy(way[0], way[1])
+					way[0].Close()
+				}()
+			}
+		}
+	}()
+	address = listener.Addr().String()
+	config.URL = fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable", url.UserPassword(direct.User, direct.Password), address, direct.Database)
+	return config, address, cut
 }
 
 // wantNoValue fails if the marker is anywhere in a span.
