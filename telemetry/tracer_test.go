@@ -80,7 +80,10 @@ func attributesOf(span sdktrace.ReadOnlySpan) map[string]string {
 
 func TestSpans(t *testing.T) {
 	t.Parallel()
-	ctx, m := record(t, storetest.Config(t))
+	config := storetest.Config(t)
+	// Everything is prepared at its first use, on the one connection, which what tells followers of news waits for.
+	config.ExecMode, config.MaxConnections = store.ExecModeCacheStatement, 1
+	ctx, m := record(t, config)
 	session := newSession(ctx, t, m.Manager)
 	use := func(ctx context.Context) {
 		if _, err := m.AddMessage(ctx, session.ID, store.NewMessage{Sender: "alice", Content: marker}); err != nil {
