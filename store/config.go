@@ -72,8 +72,8 @@ type Config struct {
 	// Logger gets the log. The default is slog.Default().
 	Logger *slog.Logger
 
-	// AllowNewerSchema is DATABASE_ALLOW_NEWER_SCHEMA: accept a database that a newer program has migrated, as long as it
-	// holds all that this one needs. For rolling deployments, in which both run side by side. The default is false.
+	// AllowNewerSchema is DATABASE_ALLOW_NEWER_SCHEMA: accept a database that a newer program has migrated or is migrating, as
+	// long as it holds all that this one needs. For rolling deployments, in which both run side by side. The default is false.
 	AllowNewerSchema bool
 
 	// AuditRetention is AUDIT_LOG_RETENTION_DAYS: the age at which the cleanup deletes audit rows, default 30 days.

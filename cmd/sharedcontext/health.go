@@ -49,7 +49,8 @@ Exit codes:
 			}
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
-			return showHealth(s, asJSON, checkHealth(ctx, timeout))
+			status, problem := checkHealth(ctx, timeout)
+			return showHealth(s, asJSON, status, problem)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
@@ -57,13 +58,8 @@ Exit codes:
 	return cmd
 }
 
-// health is the answer of the database, and what is wrong with it.
-type health struct {
-	store.HealthStatus
-	err error
-}
-
-func checkHealth(ctx context.Context, timeout time.Duration) health {
+// checkHealth returns the answer of the database, and the error that keeps it from being used.
+func checkHealth(ctx context.Context, timeout time.Duration) (store.HealthStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	config, err := store.ConfigFromEnv()
@@ -86,34 +82,34 @@ func checkHealth(ctx context.Context, timeout time.Duration) health {
 	case <-closed:
 	case <-ctx.Done():
 	}
-	return health{status, status.Err()}
+	return status, status.Err()
 }
 
 // unhealthy is the answer where there is nobody to ask, as there is no usable configuration.
-func unhealthy(err error) health {
-	return health{store.HealthStatus{Status: "unhealthy", Timestamp: store.UTCTimestamp(), Error: oneLine(err)}, err}
+func unhealthy(err error) (store.HealthStatus, error) {
+	return store.HealthStatus{Status: "unhealthy", Timestamp: store.UTCTimestamp(), Error: oneLine(err)}, err
 }
 
-func showHealth(s streams, asJSON bool, h health) error {
+func showHealth(s streams, asJSON bool, status store.HealthStatus, problem error) error {
 	if asJSON {
-		if err := printJSON(s.out, h.HealthStatus); err != nil {
+		if err := printJSON(s.out, status); err != nil {
 			return err
 		}
 	} else {
-		printHealth(s.out, h.HealthStatus)
+		printHealth(s.out, status)
 	}
-	if h.Healthy() {
+	if status.Healthy() {
 		return nil
 	}
 	exit := &exitError{code: exitFailure}
 	switch {
-	case errors.As(h.err, new(*store.DatabaseConnectionError)):
+	case errors.As(problem, new(*store.DatabaseConnectionError)):
 		exit.code = exitUnreachable
-	case errors.As(h.err, new(*store.DatabaseSchemaError)):
+	case errors.As(problem, new(*store.DatabaseSchemaError)):
 		exit.code = exitSchema
 	}
 	if !asJSON { // the object says why
-		exit.cause = errors.New("unhealthy: " + h.Error)
+		exit.cause = errors.New("unhealthy: " + status.Error)
 	}
 	return exit
 }
