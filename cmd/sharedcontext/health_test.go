@@ -111,8 +111,7 @@ func silentAfter(t *testing.T, databaseURL, word string) string {
 	address := listen(t, func(client net.Conn) {
 		network, place := pgconn.NetworkAddress(config.Host, config.Port)
 		server, err := new(net.Dialer).DialContext(t.Context(), network, place)
-		if err != nil {
-			t.Error(err)
+		if err != nil { // the test has ended, or fails for the lack of an answer
 			return
 		}
 		defer server.Close()
