@@ -63,13 +63,17 @@ type Config struct {
 	// than the pool can hold is an error.
 	MinConnections int
 
-	// QueryLogging is ENABLE_QUERY_LOGGING: log each query, without its parameters. The default is false.
+	// QueryLogging is ENABLE_QUERY_LOGGING: log each query with its operation, duration and rows, without its parameters:
+	// at level INFO, or WARN where it fails. The default is false.
 	QueryLogging bool
+	// SlowQuery is DATABASE_SLOW_QUERY: log each query that takes this long or longer at level WARN, also where
+	// QueryLogging is false. It includes the time in which its rows are read. At most 300 s; the default is none.
+	SlowQuery time.Duration
 	// Logger gets the log. The default is slog.Default().
 	Logger *slog.Logger
 
-	// AllowNewerSchema is DATABASE_ALLOW_NEWER_SCHEMA: accept a database that a newer program has migrated, as long as it
-	// holds all that this one needs. For rolling deployments, in which both run side by side. The default is false.
+	// AllowNewerSchema is DATABASE_ALLOW_NEWER_SCHEMA: accept a database that a newer program has migrated or is migrating, as
+	// long as it holds all that this one needs. For rolling deployments, in which both run side by side. The default is false.
 	AllowNewerSchema bool
 
 	// AuditRetention is AUDIT_LOG_RETENTION_DAYS: the age at which the cleanup deletes audit rows, default 30 days.
@@ -180,6 +184,9 @@ func (c Config) checkValues() (errs []error) {
 	}
 	if c.AcquireTimeout < minAcquireTimeout || c.AcquireTimeout > maxAcquireTimeout {
 		refuse("DATABASE_TIMEOUT", c.AcquireTimeout, "must be from 1 to 300 seconds")
+	}
+	if c.SlowQuery < 0 || c.SlowQuery > maxAcquireTimeout {
+		refuse("DATABASE_SLOW_QUERY", c.SlowQuery, "must be from 0.001 to 300 seconds")
 	}
 	poolErrs := len(errs)
 	if c.PoolSize < 1 || c.PoolSize > math.MaxInt32 {

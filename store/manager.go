@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharedcontext/sharedcontext/v2/gen"
@@ -76,13 +75,7 @@ func open(ctx context.Context, config Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	if config.QueryLogging {
-		log := queryLog{config.Logger}
-		poolConfig.ConnConfig.Tracer = log
-		if config.Tracer != nil {
-			poolConfig.ConnConfig.Tracer = multitracer.New(config.Tracer, log)
-		}
-	}
+	poolConfig.ConnConfig.Tracer = config.tracer()
 	m := &Manager{config: &config, keys: newKeyring(config.EncryptionKeys)}
 	m.live.conns = make(map[*pgx.Conn]struct{})
 	prepare := poolConfig.AfterConnect
