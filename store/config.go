@@ -15,11 +15,14 @@ import (
 
 // The defaults of [Config].
 const (
-	defaultAcquireTimeout           = 30 * time.Second
-	defaultStatementTimeout         = 30 * time.Second
-	defaultPoolSize                 = 20
-	defaultMaxConnections           = 20
-	defaultMinConnections           = 2
+	defaultAcquireTimeout   = 30 * time.Second
+	defaultStatementTimeout = 30 * time.Second
+	defaultPoolSize         = 20
+	defaultMaxConnections   = 20
+	defaultMinConnections   = 2
+	// defaultNotifyInterval is short enough that nobody notices. A notification takes a lock of the whole database when it
+	// commits, so that each write cannot have its own.
+	defaultNotifyInterval           = 20 * time.Millisecond
 	defaultAuditRetention           = 30 * day
 	defaultInactiveSessionRetention = 7 * day
 )
@@ -92,6 +95,10 @@ type Config struct {
 	StatementTimeout time.Duration
 	// ExecMode is how statements are sent. The default suits URL: see [ExecModeAuto].
 	ExecMode ExecMode
+	// NotifyInterval is how often at most this process tells those who follow sessions that there is news, beside the writes
+	// and not as part of them. The default is 20 ms. A negative duration means never: followers then find out by asking,
+	// every five seconds.
+	NotifyInterval time.Duration
 	// Tracer, if any, is told about every query and connection; it may implement more of pgx's tracer interfaces.
 	Tracer pgx.QueryTracer
 }
@@ -109,6 +116,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.PoolSize, defaultPoolSize)
 	setDefault(&c.MaxConnections, defaultMaxConnections)
 	setDefault(&c.MinConnections, min(defaultMinConnections, c.maxConns()))
+	setDefault(&c.NotifyInterval, defaultNotifyInterval)
 	setDefault(&c.AuditRetention, defaultAuditRetention)
 	setDefault(&c.InactiveSessionRetention, defaultInactiveSessionRetention)
 	if c.StatementTimeout == 0 {

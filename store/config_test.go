@@ -64,7 +64,7 @@ func TestConfigDefaults(t *testing.T) {
 	want := Config{
 		URL: testURL, AcquireTimeout: 30 * time.Second, PoolSize: 20, MaxConnections: 20, MinConnections: 2,
 		Logger: slog.Default(), AuditRetention: 30 * 24 * time.Hour, InactiveSessionRetention: 7 * 24 * time.Hour,
-		StatementTimeout: 30 * time.Second,
+		StatementTimeout: 30 * time.Second, NotifyInterval: 20 * time.Millisecond,
 	}
 	got, err := c.validate()
 	if err != nil {

@@ -54,7 +54,7 @@ func TestSnapshotOrder(t *testing.T) {
 			t.Fatalf("%v counts as after %v", earlier, later)
 		}
 		differ := false
-		for transaction := max(earlier.xmin, 10) - 5; transaction < later.xmax+5; transaction++ {
+		for transaction := earlier.xmin - min(earlier.xmin, 5); transaction < later.xmax+5; transaction++ {
 			if earlier.shows(transaction) && !later.shows(transaction) {
 				t.Fatalf("%v shows %d, the later %v does not", earlier, transaction, later)
 			}

@@ -99,7 +99,7 @@ func open(ctx context.Context, config Config) (*Manager, error) {
 	if err != nil {
 		return nil, operationError("open", err)
 	}
-	m.notifier, m.feeds = &notifier{pool: m.pool}, newFeeds(m)
+	m.notifier, m.feeds = &notifier{pool: m.pool, interval: config.NotifyInterval}, newFeeds(m)
 	if managers.open == nil {
 		managers.open = make(map[*Manager]struct{})
 	}
