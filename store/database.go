@@ -155,7 +155,7 @@ func GetSchemaVersion(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	version, err := query(ctx, m, "get schema version", func(db gen.DBTX) (int32, error) {
+	version, err := repeatable(ctx, m, "get schema version", func(db gen.DBTX) (int32, error) {
 		version, err := queries.SchemaVersion(ctx, db)
 		var pgErr *pgconn.PgError
 		if errors.As(err, &pgErr) && pgErr.Code == "42P01" && m.transaction(ctx) == nil { // undefined_table
@@ -191,7 +191,7 @@ func HealthCheck(ctx context.Context) HealthStatus {
 	}
 	ctx, cancel := context.WithTimeout(WithoutTx(ctx), m.config.AcquireTimeout)
 	defer cancel()
-	health, err := query(ctx, m, "health check", func(db gen.DBTX) (gen.DatabaseHealthRow, error) {
+	health, err := repeatable(ctx, m, "health check", func(db gen.DBTX) (gen.DatabaseHealthRow, error) {
 		return queries.DatabaseHealth(ctx, db)
 	})
 	if err != nil {

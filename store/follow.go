@@ -143,7 +143,7 @@ func (m *Manager) readNewMessages(ctx context.Context, reader Reader, sessions [
 		params.Behind, params.Until = append(params.Behind, behind), append(params.Until, until)
 		params.AfterTransactions, params.AfterIds = append(params.AfterTransactions, transaction), append(params.AfterIds, cursor.id)
 	}
-	return query(ctx, m, "follow session", func(db gen.DBTX) ([]news[Message], error) {
+	return repeatable(ctx, m, "follow session", func(db gen.DBTX) ([]news[Message], error) {
 		rows, err := queries.MessageFollow(ctx, db, params)
 		if err != nil {
 			return nil, err

@@ -24,6 +24,9 @@ type Manager struct {
 	pool   *pgxpool.Pool
 	closed atomic.Bool
 
+	lastLoss      atomic.Pointer[time.Time] // when a connection was last found to be lost; nil for never
+	choosesServer bool                      // new connections look for a server of some kind: target_session_attrs
+
 	notifier *notifier
 	feeds    *feeds
 
@@ -83,7 +86,8 @@ func open(ctx context.Context, config Config) (*Manager, error) {
 			poolConfig.ConnConfig.Tracer = multitracer.New(config.Tracer, log)
 		}
 	}
-	m := &Manager{config: &config, keys: newKeyring(config.EncryptionKeys)}
+	m := &Manager{config: &config, keys: newKeyring(config.EncryptionKeys), choosesServer: poolConfig.ConnConfig.ValidateConnect != nil}
+	poolConfig.ShouldPing = m.shouldPing
 	m.live.conns = make(map[*pgx.Conn]struct{})
 	prepare := poolConfig.AfterConnect
 	poolConfig.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
@@ -259,7 +263,17 @@ func (m *Manager) Format(f fmt.State, verb rune) {
 
 // query is the way of every operation to the database: it runs fn with the connection that ctx owns (the one of its
 // transaction, else one from the pool for this call) and turns what goes wrong into a store error that names operation.
+// When the answer is lost, that is ErrOutcomeUnknown.
 func query[T any](ctx context.Context, m *Manager, operation string, fn func(db gen.DBTX) (T, error)) (T, error) {
+	return run(ctx, m, operation, false, fn)
+}
+
+// repeatable is query for what may run a second time without harm: reads, and writes that find what they wrote before.
+func repeatable[T any](ctx context.Context, m *Manager, operation string, fn func(db gen.DBTX) (T, error)) (T, error) {
+	return run(ctx, m, operation, true, fn)
+}
+
+func run[T any](ctx context.Context, m *Manager, operation string, repeatable bool, fn func(db gen.DBTX) (T, error)) (T, error) {
 	var result T
 	if tx := m.transaction(ctx); tx != nil {
 		if err := tx.enter(); err != nil {
@@ -267,7 +281,7 @@ func query[T any](ctx context.Context, m *Manager, operation string, fn func(db 
 		}
 		defer tx.leave()
 		result, err := fn(tx.tx)
-		return result, operationError(operation, err)
+		return result, operationError(operation, tx.failed(ctx, err))
 	}
 	conn, err := m.acquire(ctx)
 	if err != nil {
@@ -275,7 +289,7 @@ func query[T any](ctx context.Context, m *Manager, operation string, fn func(db 
 	}
 	defer conn.Release()
 	result, err = fn(conn)
-	return result, operationError(operation, err)
+	return result, operationError(operation, m.outcome(ctx, conn.Conn(), repeatable, err))
 }
 
 // acquire takes a connection from the pool, waiting for one no longer than the configured timeout.
