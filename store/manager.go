@@ -47,7 +47,7 @@ var managers struct {
 	fallback *Manager
 }
 
-// closeGrace is what closing idle connections may take beyond the end of a context.
+// closeGrace is what operations may take to end, and idle connections to close, beyond the end of a context.
 const closeGrace = time.Second
 
 type contextKey int
@@ -119,8 +119,8 @@ func open(ctx context.Context, config Config) (*Manager, error) {
 }
 
 // Close refuses new work, waits until the running operations have given their connections back, and closes them. When
-// ctx ends first, the connections that are still in use are cut, which fails their operations, and Close returns the
-// error of ctx without waiting for them any longer. Closing twice is harmless.
+// ctx ends first, the statements that still run are cancelled on the server, and connections that do not come back within
+// a second of that are cut, which fails their operations; Close then returns the error of ctx. Closing twice is harmless.
 func (m *Manager) Close(ctx context.Context) error {
 	managers.Lock()
 	delete(managers.open, m)
@@ -142,11 +142,13 @@ func (m *Manager) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	if m.pool.Stat().AcquiredConns() == 0 {
+	idle := m.pool.Stat().AcquiredConns() == 0
+	m.cancelStatements(context.WithoutCancel(ctx), done)
+	if idle {
 		select {
 		case <-done:
 			return nil
-		case <-time.After(closeGrace): // a connection that is being made is left to itself
+		default: // a connection that is being made is left to itself
 		}
 	}
 	m.live.Lock()
@@ -157,6 +159,24 @@ func (m *Manager) Close(ctx context.Context) error {
 	return &DatabaseConnectionError{DatabaseError{
 		Op: "close", Err: ctx.Err(), Hint: "the operations that were still running have been cut off",
 	}}
+}
+
+// cancelStatements asks the server to end what runs on the connections of a pool that is being closed, so that nothing goes
+// on there and its outcome is known here, and waits a little for them to come back.
+func (m *Manager) cancelStatements(ctx context.Context, closed <-chan struct{}) {
+	ctx, stop := context.WithTimeout(ctx, closeGrace)
+	var requests sync.WaitGroup
+	defer requests.Wait()
+	defer stop()
+	m.live.Lock()
+	for conn := range m.live.conns {
+		requests.Go(func() { _ = conn.PgConn().CancelRequest(ctx) }) // whom it does not reach is cut
+	}
+	m.live.Unlock()
+	select {
+	case <-closed:
+	case <-ctx.Done():
+	}
 }
 
 // NewContext returns a context that carries the manager, for [FromContext], [GetManager] and the package-level functions.

@@ -64,6 +64,7 @@ func (c Config) poolConfig() (*pgxpool.Config, error) {
 	pool.MaxConnLifetimeJitter = connLifetimeJitter
 	pool.MaxConnIdleTime = connIdleTime
 	pool.HealthCheckPeriod = healthCheckPeriod
+	pool.ConnConfig.BuildContextWatcherHandler = newCanceller
 	pool.PingTimeout = min(pingTimeout, c.AcquireTimeout)
 	pool.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		scanTimesAsUTC(conn.TypeMap())
