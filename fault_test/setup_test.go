@@ -24,7 +24,8 @@ type fixture struct {
 	*store.Manager
 	proxy   *faultproxy.Proxy
 	direct  *store.Manager
-	url     string // of the proxy
+	server  string // the URL of the database
+	url     string // the same through the proxy
 	session string
 }
 
@@ -33,7 +34,7 @@ func setup(t *testing.T, adjust ...func(*store.Config)) (context.Context, *fixtu
 	t.Helper()
 	config := storetest.Config(t)
 	_, direct := storetest.Open(t, config)
-	f := &fixture{direct: direct, proxy: newProxy(t, config.URL), session: newSession(t, direct)}
+	f := &fixture{direct: direct, server: config.URL, proxy: newProxy(t, config.URL), session: newSession(t, direct)}
 	config.URL = through(config.URL, f.proxy)
 	config.AcquireTimeout = 10 * time.Second
 	for _, change := range adjust {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sharedcontext/sharedcontext/v2/internal/faultproxy"
 	"github.com/sharedcontext/sharedcontext/v2/store"
+	"github.com/sharedcontext/sharedcontext/v2/storetest"
 )
 
 // A server that says nothing any more keeps nobody beyond a deadline.
@@ -125,29 +126,7 @@ func TestSlowNetwork(t *testing.T) {
 func TestDeadIdleConnections(t *testing.T) {
 	t.Parallel()
 	ctx, f := setup(t)
-	open := func() {
-		hold, ended := make(chan struct{}), make(chan error, 10)
-		started := make(chan struct{}, 10)
-		for range 10 {
-			go func() {
-				ended <- f.InTx(ctx, func(context.Context) error {
-					started <- struct{}{}
-					<-hold
-					return nil
-				})
-			}()
-		}
-		for range 10 {
-			<-started
-		}
-		close(hold)
-		for range 10 {
-			if err := <-ended; err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	open()
+	openTen(ctx, t, f.Manager)
 	if stats := f.Stats(); stats.Idle < 10 {
 		t.Fatalf("no idle connections to lose: %+v", stats)
 	}
@@ -161,6 +140,52 @@ func TestDeadIdleConnections(t *testing.T) {
 	}
 	if failed > 1 {
 		t.Errorf("ten dead connections cost %d errors, want at most one", failed)
+	}
+}
+
+// openTen makes the pool hold ten idle connections.
+func openTen(ctx context.Context, t *testing.T, m *store.Manager) {
+	t.Helper()
+	const n = 10
+	started, hold, ended := make(chan struct{}, n), make(chan struct{}), make(chan error, n)
+	for range n {
+		go func() {
+			ended <- m.InTx(ctx, func(context.Context) error {
+				started <- struct{}{}
+				<-hold
+				return nil
+			})
+		}()
+	}
+	for range n {
+		<-started
+	}
+	close(hold)
+	for range n {
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Of the connections to a host that has vanished, one is waited for, and the call then goes to the other host.
+func TestHostVanishes(t *testing.T) {
+	t.Parallel()
+	_, f := setup(t)
+	ctx, m := storetest.Open(t, store.Config{
+		URL: through(f.server, f.proxy, newProxy(t, f.server)) + "&connect_timeout=1", MinConnections: -1,
+		AcquireTimeout: 6 * time.Second,
+	})
+	openTen(ctx, t, m)
+	f.proxy.Silence()
+	defer f.proxy.Resume()
+	bounded, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	if _, err := m.GetMessages(bounded, readAll(f.session)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the deadline", err)
+	}
+	if _, err := m.GetMessages(ctx, readAll(f.session)); err != nil {
+		t.Errorf("with another host to go to: %v", err)
 	}
 }
 

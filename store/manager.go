@@ -24,8 +24,7 @@ type Manager struct {
 	pool   *pgxpool.Pool
 	closed atomic.Bool
 
-	lastLoss      atomic.Pointer[time.Time] // when a connection was last found to be lost; nil for never
-	choosesServer bool                      // new connections look for a server of some kind: target_session_attrs
+	recovery recovery
 
 	notifier *notifier
 	feeds    *feeds
@@ -86,8 +85,9 @@ func open(ctx context.Context, config Config) (*Manager, error) {
 			poolConfig.ConnConfig.Tracer = multitracer.New(config.Tracer, log)
 		}
 	}
-	m := &Manager{config: &config, keys: newKeyring(config.EncryptionKeys), choosesServer: poolConfig.ConnConfig.ValidateConnect != nil}
-	poolConfig.ShouldPing = m.shouldPing
+	m := &Manager{config: &config, keys: newKeyring(config.EncryptionKeys)}
+	m.recovery.searches = poolConfig.ConnConfig.ValidateConnect != nil
+	poolConfig.ShouldPing = m.tryIdle
 	m.live.conns = make(map[*pgx.Conn]struct{})
 	prepare := poolConfig.AfterConnect
 	poolConfig.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {

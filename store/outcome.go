@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // errReadOnlyTx tells a write in a transaction that was to have none from one on a server that takes none at the moment.
@@ -74,28 +72,6 @@ func endedBy(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	return err
-}
-
-// learn draws conclusions about the other connections of the pool from a failure on one.
-func (m *Manager) learn(conn *pgx.Conn, err error) {
-	if conn.IsClosed() {
-		now := time.Now()
-		m.lastLoss.Store(&now)
-	}
-	if m.choosesServer && hasCode(err, readOnlySQLTransaction) {
-		m.pool.Reset() // only new connections look for the server that takes writes now
-	}
-}
-
-// shouldPing reports whether an idle connection is tried before it is handed out: after a second, as pgxpool does by
-// default, and when it was last used before another one was lost. So a server that was restarted costs an error for each
-// operation that was running, and not one more for each idle connection.
-func (m *Manager) shouldPing(_ context.Context, idle pgxpool.ShouldPingParams) bool {
-	if idle.IdleDuration > time.Second {
-		return true
-	}
-	loss := m.lastLoss.Load()
-	return loss != nil && idle.IdleDuration >= time.Since(*loss)
 }
 
 func hasCode(err error, code string) bool {
