@@ -70,6 +70,7 @@ func (l *load) awaitMore(t *testing.T) {
 
 // writeWithKeys repeats each message until it is acknowledged, which every error allows.
 func (l *load) writeWithKeys(ctx context.Context, t *testing.T, agent string) {
+	t.Helper()
 	for n := 0; ; n++ {
 		content := fmt.Sprintf("%s with key %d", agent, n)
 		for attempt := 0; ; attempt++ {
@@ -94,6 +95,7 @@ func (l *load) writeWithKeys(ctx context.Context, t *testing.T, agent string) {
 
 // writeWithoutKeys repeats a message where the error allows that, and else goes on with the next one.
 func (l *load) writeWithoutKeys(ctx context.Context, t *testing.T, agent string) {
+	t.Helper()
 	for n := 0; ; n++ {
 		content := fmt.Sprintf("%s without key %d", agent, n)
 		for attempt := 0; ; attempt++ {

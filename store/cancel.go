@@ -37,7 +37,7 @@ func (c *canceller) HandleCancel(context.Context) {
 	deadline := time.Now().Add(cancelPatience)
 	_ = c.conn.Conn().SetDeadline(deadline) // a connection that is gone is for the statement to find out
 	c.answered, c.done = make(chan struct{}), make(chan error, 1)
-	go func() { c.done <- c.request(deadline) }()
+	go func() { c.done <- c.request(deadline) }() //nolint:contextcheck // that one has ended
 }
 
 // request asks the server to end the statement until that has happened.

@@ -37,7 +37,7 @@ func (m *Manager) learn(conn *pgx.Conn, err error) {
 func (m *Manager) tryIdle(ctx context.Context, idle pgxpool.ShouldPingParams) bool {
 	since := time.Now().Add(-idle.IdleDuration)
 	if silent := m.recovery.silent.Load(); silent != nil && since.Before(*silent) {
-		_ = idle.Conn.PgConn().Close(context.Background()) // does not wait for an answer
+		_ = idle.Conn.Close(ctx) // does not wait for an answer
 		return true
 	}
 	lost := m.recovery.lost.Load()
