@@ -58,7 +58,7 @@ func (c *Conn) CopyFrom(ctx context.Context, table pgx.Identifier, columns []str
 type guardedRows struct {
 	pgx.Rows
 	t   *transaction
-	ctx context.Context //nolint:containedctx // of the query, as what it ended is known when the rows are read
+	ctx context.Context // of the query: rows are read without one
 	err error
 }
 

@@ -95,7 +95,7 @@ func serverError(operation string, err error, pgErr *pgconn.PgError) error {
 	case "42P01", "42703", "3F000", "42704": // undefined table, column, schema, object
 		failure.Hint = `the schema may be missing or old: call InitializeDatabase or run "sharedcontext migrate up"`
 		return &DatabaseSchemaError{failure}
-	case "57014": // query_canceled: by the caller's context, then the driver says so, or by statement_timeout
+	case queryCanceled: // by the end of the caller's context, which is then named, by statement_timeout or by somebody else
 		failure.Hint = "nothing was written: the statement ran into the server's statement_timeout or was cancelled"
 	}
 	failure.Hint = cmp.Or(failure.Hint, outcomeHint(err))

@@ -18,8 +18,9 @@ const (
 	readOnlySQLTransaction = "25006"
 )
 
-// outcome is the last word about a statement outside of a transaction, or about a commit, that was sent on conn, which was
-// open, and ended with err: it is ErrOutcomeUnknown when the server may have done it and the answer is lost, unless it is repeatable.
+// outcome is the last word about a statement outside of a transaction, or about a commit, that was given to conn, which was
+// open, and ended with err. Unless it is repeatable, it is ErrOutcomeUnknown when the server may have done it and the answer
+// is lost.
 func (m *Manager) outcome(ctx context.Context, conn *pgx.Conn, repeatable bool, err error) error {
 	if err == nil && ctx.Err() == nil {
 		return nil

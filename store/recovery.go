@@ -35,13 +35,13 @@ func (m *Manager) learn(conn *pgx.Conn, err error) {
 //
 // It is the ShouldPing of the pool: when it returns true the pool pings too, and drops a connection that was closed here.
 func (m *Manager) tryIdle(ctx context.Context, idle pgxpool.ShouldPingParams) bool {
-	since := time.Now().Add(-idle.IdleDuration)
-	if silent := m.recovery.silent.Load(); silent != nil && since.Before(*silent) {
+	lost, silent := m.recovery.lost.Load(), m.recovery.silent.Load()
+	idleSince := func(event *time.Time) bool { return event != nil && time.Since(*event) <= idle.IdleDuration }
+	switch {
+	case idleSince(silent):
 		_ = idle.Conn.Close(ctx) // does not wait for an answer
 		return true
-	}
-	lost := m.recovery.lost.Load()
-	if idle.IdleDuration <= time.Second && (lost == nil || since.After(*lost)) {
+	case idle.IdleDuration <= time.Second && !idleSince(lost):
 		return false
 	}
 	bounded, cancel := context.WithTimeout(ctx, m.config.pingTimeout())

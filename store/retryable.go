@@ -53,7 +53,8 @@ func passes(code string) bool {
 	case "57P01", "57P02", "57P03": // admin_shutdown, crash_shutdown, cannot_connect_now
 	default:
 		// 53400, configuration_limit_exceeded, is not among them: who needs too much temporary space needs it again.
-		return strings.HasPrefix(code, "08") // connection_exception: from a pooler, whose server is gone
+		// 08 is connection_exception, from a pooler whose server is gone; 08007 is transaction_resolution_unknown.
+		return strings.HasPrefix(code, "08") && code != "08007"
 	}
 	return true
 }

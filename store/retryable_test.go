@@ -27,6 +27,7 @@ func TestRetryableByCode(t *testing.T) {
 		"42P01": false, "3D000": false, "28P01": false, // the database or the user is wrong
 		"25P02": false, // an earlier error of the transaction tells more
 		"57P04": false, // the database was dropped
+		"08007": false, // unknown, in its own words
 		"XX000": false, "XX001": false, "58030": false,
 	} {
 		err := operationError("add message", &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: code})

@@ -21,7 +21,7 @@ const rollbackTimeout = 5 * time.Second
 type TxOptions struct {
 	// Isolation is the isolation level; empty means the server's default, read committed.
 	Isolation pgx.TxIsoLevel
-	// ReadOnly refuses writes.
+	// ReadOnly refuses writes. [IsRetryable] then takes the transaction for a read.
 	ReadOnly bool
 	// Retries says how often the whole function may run again after a serialization failure or a deadlock. Such a
 	// function must have no effect outside of the transaction. 0 means never.
