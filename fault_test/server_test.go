@@ -2,6 +2,7 @@ package fault_test
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/url"
 	"os"
@@ -21,14 +22,16 @@ import (
 // server is a PostgreSQL of the test's own, which can be killed and started again. Each time it listens somewhere else.
 type server struct {
 	*postgres.Server
-	dir string
+	dir      string
+	settings map[string]string
 }
 
 // settings let what was acknowledged survive a server that is killed. (A machine that crashes is another matter, for which
 // the tests do not wait for the disk.)
 var settings = map[string]string{"synchronous_commit": "on", "full_page_writes": "on"}
 
-func newServer(t *testing.T) *server {
+// newServer starts a server with further settings, each written as name=value.
+func newServer(t *testing.T, further ...string) *server {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "server")
 	if err != nil {
@@ -38,7 +41,11 @@ func newServer(t *testing.T) *server {
 	if err := os.Chmod(dir, 0o755); err != nil { // the server runs as another user when the test is root
 		t.Fatal(err)
 	}
-	s := &server{dir: dir}
+	s := &server{dir: dir, settings: maps.Clone(settings)}
+	for _, setting := range further {
+		name, value, _ := strings.Cut(setting, "=")
+		s.settings[name] = value
+	}
 	s.start(t)
 	t.Cleanup(func() { s.stop(t) })
 	return s
@@ -46,7 +53,7 @@ func newServer(t *testing.T) *server {
 
 func (s *server) start(t *testing.T) {
 	t.Helper()
-	started, err := postgres.Start(t.Context(), postgres.Options{Dir: filepath.Join(s.dir, "data"), Settings: maps.Clone(settings)})
+	started, err := postgres.Start(t.Context(), postgres.Options{Dir: filepath.Join(s.dir, "data"), Settings: s.settings})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,9 +96,9 @@ func (s *server) pid(t *testing.T) int {
 
 // setupServer is setup with a server that is the test's own. The other manager goes through another proxy, which follows
 // the server as well.
-func setupServer(t *testing.T) (context.Context, *fixture, *server) {
+func setupServer(t *testing.T, settings ...string) (context.Context, *fixture, *server) {
 	t.Helper()
-	s := newServer(t)
+	s := newServer(t, settings...)
 	f := &fixture{proxy: newProxy(t, s.URL("postgres"))}
 	config := store.Config{URL: through(s.URL("postgres"), f.proxy), MinConnections: -1, AcquireTimeout: 10 * time.Second}
 	ctx, manager := storetest.Open(t, config)
@@ -180,11 +187,7 @@ func TestServerStopsTakingWrites(t *testing.T) {
 	if err := create(); err != nil {
 		t.Fatal(err)
 	}
-	for _, sql := range []string{"ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"} {
-		if _, err := store.ExecuteUpdate(store.NewContext(ctx, f.direct), sql); err != nil {
-			t.Fatal(err)
-		}
-	}
+	f.alterSystem(t, "default_transaction_read_only = on")
 	var refused error
 	eventually(t, "the first server takes no writes", func() bool {
 		refused = create()
@@ -204,4 +207,60 @@ func TestServerStopsTakingWrites(t *testing.T) {
 	if store.IsRetryable(err) {
 		t.Errorf("a mistake in the program is not mended by a retry: %v", err)
 	}
+}
+
+// alterSystem changes a setting of a running server.
+func (f *fixture) alterSystem(t *testing.T, setting string) {
+	t.Helper()
+	for _, sql := range []string{"ALTER SYSTEM SET " + setting, "SELECT pg_reload_conf()"} {
+		if _, err := store.ExecuteUpdate(store.NewContext(t.Context(), f.direct), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// When the wait for a synchronous standby is cancelled, the server reports success, although a failover would lose the
+// write. It is not acknowledged.
+func TestStandbyDoesNotConfirm(t *testing.T) {
+	t.Parallel()
+	ctx, f, _ := setupServer(t, "wal_level=replica", "max_wal_senders=5")
+	f.alterSystem(t, "synchronous_standby_names = 'nobody'")
+	for _, add := range []func(ctx context.Context) error{
+		func(ctx context.Context) error {
+			_, err := f.AddMessage(ctx, f.session, message("local", ""))
+			return err
+		},
+		func(ctx context.Context) error {
+			return f.InTx(ctx, func(ctx context.Context) error {
+				_, err := f.AddMessage(ctx, f.session, message("local in a transaction", ""))
+				return err
+			})
+		},
+	} {
+		eventually(t, "the server waits for the standby", func() bool {
+			bounded, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			defer cancel()
+			err := add(bounded)
+			if errors.Is(err, context.DeadlineExceeded) && errors.Is(err, store.ErrOutcomeUnknown) {
+				return true
+			}
+			if err != nil && !store.IsRetryable(err) {
+				t.Errorf("neither retryable nor unknown: %v", err)
+			}
+			return false
+		})
+	}
+	bounded, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	_, err := f.AddMessage(bounded, f.session, message("keyed", "key"))
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the deadline", err)
+	}
+	wantRetryable(t, err)
+	f.alterSystem(t, "synchronous_standby_names = ''")
+	if _, err := f.AddMessage(ctx, f.session, message("keyed", "key")); err != nil {
+		t.Error(err)
+	}
+	f.wantCount(t, "keyed", 1)
+	f.wantWorking(t)
 }
