@@ -33,7 +33,7 @@ CONCURRENCY := concurrency memory_concurrency tokens_refresh message_keys transa
 SECURITY    := visibility hostile_text hostile_arguments query_log tokens tokens_secrecy memory_input dependencies
 FAILURE     := connection_failure starvation manager_close transaction_misuse initialize migrations
 
-.PHONY: test-unit test-integration test-concurrency test-security test-failure
+.PHONY: test-unit test-integration test-concurrency test-security test-faults test-failure
 test-unit: ## Run the tests that need no database operations: rules of input, URLs, placeholders, times
 	$(GO) test -race $(TESTFLAGS) ./store ./schema
 test-integration: ## Run the tests of the store on a server that are in no other category
@@ -42,6 +42,8 @@ test-concurrency: ## Run the tests of many agents, processes and retries at once
 	$(GO) test -race $(TESTFLAGS) ./store_test -run "$$(./.ci/tests-in $(CONCURRENCY))"
 test-security: ## Run the tests of visibility, hostile input, secrets and tampering
 	$(GO) test -race $(TESTFLAGS) ./store_test -run "$$(./.ci/tests-in $(SECURITY))"
+test-faults: ## Run the tests that cut connections, kill servers and fill disks under load, with a ledger of what was acknowledged
+	$(GO) test -race $(TESTFLAGS) ./fault_test ./internal/faultproxy ./internal/ledger
 test-failure: ## Run the tests of lost servers, cancelled work, misuse and interrupted migrations
 	$(GO) test -race $(TESTFLAGS) ./store_test -run "$$(./.ci/tests-in $(FAILURE))"
 

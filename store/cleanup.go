@@ -92,7 +92,7 @@ func (m *Manager) deleteOldAudit(ctx context.Context) (int64, error) {
 func (m *Manager) deleteInBatches(ctx context.Context, operation string, batch func(db gen.DBTX) (int64, error)) (int64, error) {
 	var deleted int64
 	for {
-		n, err := query(ctx, m, operation, batch)
+		n, err := repeatable(ctx, m, operation, batch)
 		deleted += n
 		if err != nil || n < cleanupBatch {
 			return deleted, err
@@ -108,7 +108,7 @@ func (m *Manager) deleteInactiveSessions(ctx context.Context) (int64, error) {
 	for more := true; more; {
 		var n int64
 		// Two statements, so that the second one sees what was committed before the first one had its locks.
-		err := m.InTx(ctx, func(ctx context.Context) error {
+		err := m.inTx(ctx, TxOptions{}, true, func(ctx context.Context) error {
 			// Sessions have any number of messages. A batch that is cancelled would be so the next time too.
 			_, err := query(ctx, m, operation, func(db gen.DBTX) (struct{}, error) {
 				return struct{}{}, queries.StatementTimeoutOff(ctx, db)

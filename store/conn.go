@@ -21,7 +21,7 @@ func (c *Conn) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 	}
 	defer c.t.leave()
 	tag, err := c.t.tx.Exec(ctx, sql, args...)
-	return tag, operationError("exec", err)
+	return tag, operationError("exec", c.t.failed(ctx, err))
 }
 
 // Query runs a statement and returns its rows, which must be closed before the next statement.
@@ -32,10 +32,10 @@ func (c *Conn) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 	defer c.t.leave()
 	rows, err := c.t.tx.Query(ctx, sql, args...)
 	if err != nil {
-		return nil, operationError("query", err)
+		return nil, operationError("query", c.t.failed(ctx, err))
 	}
 	c.t.rows = rows
-	return &guardedRows{Rows: rows, t: c.t}, nil
+	return &guardedRows{Rows: rows, t: c.t, ctx: ctx}, nil
 }
 
 // QueryRow runs a statement and returns its first row; errors come with its Scan.
@@ -51,13 +51,14 @@ func (c *Conn) CopyFrom(ctx context.Context, table pgx.Identifier, columns []str
 	}
 	defer c.t.leave()
 	copied, err := c.t.tx.CopyFrom(ctx, table, columns, source)
-	return copied, operationError("copy", err)
+	return copied, operationError("copy", c.t.failed(ctx, err))
 }
 
 // guardedRows claims the transaction for each step that reads from the connection.
 type guardedRows struct {
 	pgx.Rows
 	t   *transaction
+	ctx context.Context // of the query: rows are read without one
 	err error
 }
 
@@ -109,7 +110,7 @@ func (r *guardedRows) Err() error {
 	if r.err != nil {
 		return operationError("query", r.err)
 	}
-	return operationError("query", r.Rows.Err())
+	return operationError("query", r.t.failed(r.ctx, r.Rows.Err()))
 }
 
 type guardedRow struct {

@@ -156,7 +156,7 @@ func GetSchemaVersion(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	version, err := query(ctx, m, "get schema version", func(db gen.DBTX) (int32, error) {
+	version, err := repeatable(ctx, m, "get schema version", func(db gen.DBTX) (int32, error) {
 		version, err := queries.SchemaVersion(ctx, db)
 		var pgErr *pgconn.PgError
 		if errors.As(err, &pgErr) && pgErr.Code == "42P01" && m.transaction(ctx) == nil { // undefined_table
@@ -209,7 +209,7 @@ func (m *Manager) checkHealth(ctx context.Context, status *HealthStatus) error {
 	const operation = "health check"
 	ctx, cancel := context.WithTimeout(ctx, m.config.AcquireTimeout)
 	defer cancel()
-	health, err := query(ctx, m, operation, func(db gen.DBTX) (gen.DatabaseHealthRow, error) {
+	health, err := repeatable(ctx, m, operation, func(db gen.DBTX) (gen.DatabaseHealthRow, error) {
 		return queries.DatabaseHealth(ctx, db)
 	})
 	if err != nil {

@@ -176,7 +176,7 @@ func (f *feed[K, E]) readTopics(ctx context.Context, topics []*topic[K, E]) erro
 	}
 	found, err := f.read(ctx, Reader{Admin: true}, keys, from)
 	if err != nil {
-		if ctx.Err() != nil || mayPass(err) {
+		if ctx.Err() != nil || IsRetryable(err) {
 			return err
 		}
 		found = make([]news[E], len(topics))

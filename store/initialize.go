@@ -114,7 +114,7 @@ func (m *Manager) migrateUp(ctx context.Context) error {
 
 // schemaState asks what is applied and what is there. A database without any migration has the zero state.
 func (m *Manager) schemaState(ctx context.Context) (gen.SchemaStateRow, error) {
-	return query(ctx, m, "read schema state", func(db gen.DBTX) (gen.SchemaStateRow, error) {
+	return repeatable(ctx, m, "read schema state", func(db gen.DBTX) (gen.SchemaStateRow, error) {
 		state, err := queries.SchemaState(ctx, db)
 		var pgErr *pgconn.PgError
 		switch {

@@ -23,6 +23,8 @@ type Manager struct {
 	pool   *pgxpool.Pool
 	closed atomic.Bool
 
+	recovery recovery
+
 	notifier *notifier
 	feeds    *feeds
 
@@ -43,7 +45,7 @@ var managers struct {
 	fallback *Manager
 }
 
-// closeGrace is what closing idle connections may take beyond the end of a context.
+// closeGrace is what operations may take to end, and idle connections to close, beyond the end of a context.
 const closeGrace = time.Second
 
 type contextKey int
@@ -77,6 +79,8 @@ func open(ctx context.Context, config Config) (*Manager, error) {
 	}
 	poolConfig.ConnConfig.Tracer = config.tracer()
 	m := &Manager{config: &config, keys: newKeyring(config.EncryptionKeys)}
+	m.recovery.searches = poolConfig.ConnConfig.ValidateConnect != nil
+	poolConfig.ShouldPing = m.tryIdle
 	m.live.conns = make(map[*pgx.Conn]struct{})
 	prepare := poolConfig.AfterConnect
 	poolConfig.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
@@ -108,8 +112,8 @@ func open(ctx context.Context, config Config) (*Manager, error) {
 }
 
 // Close refuses new work, waits until the running operations have given their connections back, and closes them. When
-// ctx ends first, the connections that are still in use are cut, which fails their operations, and Close returns the
-// error of ctx without waiting for them any longer. Closing twice is harmless.
+// ctx ends first, the statements that still run are cancelled on the server, and connections that do not come back within
+// a second of that are cut, which fails their operations; Close then returns the error of ctx. Closing twice is harmless.
 func (m *Manager) Close(ctx context.Context) error {
 	managers.Lock()
 	delete(managers.open, m)
@@ -131,11 +135,13 @@ func (m *Manager) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	if m.pool.Stat().AcquiredConns() == 0 {
+	idle := m.pool.Stat().AcquiredConns() == 0
+	m.cancelStatements(context.WithoutCancel(ctx), done)
+	if idle {
 		select {
 		case <-done:
 			return nil
-		case <-time.After(closeGrace): // a connection that is being made is left to itself
+		default: // a connection that is being made is left to itself
 		}
 	}
 	m.live.Lock()
@@ -146,6 +152,24 @@ func (m *Manager) Close(ctx context.Context) error {
 	return &DatabaseConnectionError{DatabaseError{
 		Op: "close", Err: ctx.Err(), Hint: "the operations that were still running have been cut off",
 	}}
+}
+
+// cancelStatements asks the server to end what runs on the connections of a pool that is being closed, so that nothing goes
+// on there and its outcome is known here, and waits a little for them to come back.
+func (m *Manager) cancelStatements(ctx context.Context, closed <-chan struct{}) {
+	ctx, stop := context.WithTimeout(ctx, closeGrace)
+	var requests sync.WaitGroup
+	defer requests.Wait()
+	defer stop()
+	m.live.Lock()
+	for conn := range m.live.conns {
+		requests.Go(func() { _ = conn.PgConn().CancelRequest(ctx) }) // whom it does not reach is cut
+	}
+	m.live.Unlock()
+	select {
+	case <-closed:
+	case <-ctx.Done():
+	}
 }
 
 // NewContext returns a context that carries the manager, for [FromContext], [GetManager] and the package-level functions.
@@ -252,7 +276,17 @@ func (m *Manager) Format(f fmt.State, verb rune) {
 
 // query is the way of every operation to the database: it runs fn with the connection that ctx owns (the one of its
 // transaction, else one from the pool for this call) and turns what goes wrong into a store error that names operation.
+// When the answer is lost, that is ErrOutcomeUnknown.
 func query[T any](ctx context.Context, m *Manager, operation string, fn func(db gen.DBTX) (T, error)) (T, error) {
+	return run(ctx, m, operation, false, fn)
+}
+
+// repeatable is query for what may run a second time without harm: reads, and writes that find what they wrote before.
+func repeatable[T any](ctx context.Context, m *Manager, operation string, fn func(db gen.DBTX) (T, error)) (T, error) {
+	return run(ctx, m, operation, true, fn)
+}
+
+func run[T any](ctx context.Context, m *Manager, operation string, repeatable bool, fn func(db gen.DBTX) (T, error)) (T, error) {
 	var result T
 	if tx := m.transaction(ctx); tx != nil {
 		if err := tx.enter(); err != nil {
@@ -260,7 +294,7 @@ func query[T any](ctx context.Context, m *Manager, operation string, fn func(db 
 		}
 		defer tx.leave()
 		result, err := fn(tx.tx)
-		return result, operationError(operation, err)
+		return result, operationError(operation, tx.failed(ctx, err))
 	}
 	conn, err := m.acquire(ctx)
 	if err != nil {
@@ -268,7 +302,7 @@ func query[T any](ctx context.Context, m *Manager, operation string, fn func(db 
 	}
 	defer conn.Release()
 	result, err = fn(conn)
-	return result, operationError(operation, err)
+	return result, operationError(operation, m.outcome(ctx, conn.Conn(), repeatable, err))
 }
 
 // acquire takes a connection from the pool, waiting for one no longer than the configured timeout.
