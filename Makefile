@@ -27,11 +27,20 @@ demo: ## Start a private PostgreSQL, let agents write and read a shared context,
 test: ## Run all tests with the race detector
 	$(GO) test -race $(TESTFLAGS) ./...
 	cd telemetry && $(GO) test -race $(TESTFLAGS) ./...
+	@./.ci/test-deps --check
+
+.PHONY: test-deps
+test-deps: ## Install the Debian packages that tests need: PgBouncer, PostgreSQL
+	@./.ci/test-deps
+
+.PHONY: test-pooler
+test-pooler: ## Run the tests of the store through a PgBouncer in transaction mode
+	STORETEST_PGBOUNCER=1 $(GO) test -race $(TESTFLAGS) ./store_test
 
 # The tests of the store by category, each a list of files of store_test/. What is in none of them is integration.
 CONCURRENCY := concurrency memory_concurrency tokens_refresh message_keys transaction_options cleanup cleanup_sessions audit_seal
 SECURITY    := visibility hostile_text hostile_arguments query_log tokens tokens_secrecy memory_input dependencies
-FAILURE     := connection_failure starvation manager_close transaction_misuse initialize migrations
+FAILURE     := connection_failure starvation manager_close transaction_misuse initialize migrations pooler
 
 .PHONY: test-unit test-integration test-concurrency test-security test-faults test-failure
 test-unit: ## Run the tests that need no database operations: rules of input, URLs, placeholders, times

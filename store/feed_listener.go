@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
@@ -40,13 +41,16 @@ func (l *listener) interval() time.Duration {
 // run listens until ctx ends. Where that is not possible the feeds ask often instead.
 func (l *listener) run(ctx context.Context) {
 	if l.config.needsDirect() {
-		l.config.Logger.LogAttrs(ctx, slog.LevelInfo, "followers ask for news instead of being told: "+
-			"LISTEN does not work through a transaction pooler; set DIRECT_DATABASE_URL to the address of the server itself")
+		l.cannotListen(ctx)
 		return
 	}
 	for retry := feedRetry; ; retry = min(2*retry, feedRetryMax) {
 		heard, err := l.listen(ctx)
 		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, errTransactionPooler) {
+			l.cannotListen(ctx)
 			return
 		}
 		if heard {
@@ -60,6 +64,11 @@ func (l *listener) run(ctx context.Context) {
 		case <-time.After(retry + rand.N(retry)):
 		}
 	}
+}
+
+func (l *listener) cannotListen(ctx context.Context) {
+	l.config.Logger.LogAttrs(ctx, slog.LevelInfo, "followers ask for news instead of being told: "+l.config.transactionPoolerError().Error()+
+		"; "+transactionPoolerHint)
 }
 
 // listen makes a connection and hears until it fails, and reports whether it has listened.
@@ -79,6 +88,13 @@ func (l *listener) listen(ctx context.Context) (listening bool, err error) {
 		defer cancel()
 		_ = conn.Close(closing)
 	}()
+	behind, err := behindTransactionPooler(connecting, conn)
+	if err != nil {
+		return false, err
+	}
+	if behind {
+		return false, errTransactionPooler
+	}
 	if _, err := conn.Exec(connecting, "LISTEN "+notifyChannel); err != nil {
 		return false, err
 	}

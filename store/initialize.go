@@ -21,7 +21,8 @@ import (
 //
 // The error is a [*DatabaseError], mostly of the kinds [*DatabaseConnectionError] or [*DatabaseSchemaError], which names
 // what is missing and the way out. A database that a newer program has migrated is an error, unless
-// [Config.AllowNewerSchema] is set and it holds all that this one needs.
+// [Config.AllowNewerSchema] is set and it holds all that this one needs. So is one that must be migrated where only a pooler
+// in transaction mode leads to it: set [Config.DirectURL].
 func (m *Manager) InitializeDatabase(ctx context.Context) error {
 	const operation = "initialize database"
 	inTx := m.transaction(ctx) != nil
@@ -35,12 +36,6 @@ func (m *Manager) InitializeDatabase(ctx context.Context) error {
 			return &DatabaseSchemaError{DatabaseError{
 				Op: operation, Err: errors.New("the schema must be migrated, which does not work inside of a transaction"),
 				Hint: "call InitializeDatabase before the transaction begins",
-			}}
-		}
-		if m.config.needsDirect() {
-			return &DatabaseSchemaError{DatabaseError{
-				Op: operation, Err: errors.New("the schema must be migrated, which does not work through a transaction pooler"),
-				Hint: "set DIRECT_DATABASE_URL to the address of the server itself",
 			}}
 		}
 		if err := m.migrateUp(ctx); err != nil {

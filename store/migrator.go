@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -54,12 +55,16 @@ type MigrationStatus struct {
 }
 
 // OpenMigrator connects and waits, as long as ctx lets it, until no other process migrates the database. The first
-// generation's databases are adopted on the way: their tables count as the first migration, and no row is touched.
+// generation's databases are adopted on the way: their tables count as the first migration, and no row is touched. An address
+// that leads to a pooler in transaction mode is an error, also where the configuration does not say that it does.
 func OpenMigrator(ctx context.Context, config Config) (*Migrator, error) {
 	const operation = "migrate"
 	config, err := config.validate()
 	if err != nil {
 		return nil, err
+	}
+	if config.needsDirect() {
+		return nil, schemaError(operation, config.transactionPoolerError())
 	}
 	direct, err := config.directConfig()
 	if err != nil {
@@ -72,16 +77,20 @@ func OpenMigrator(ctx context.Context, config Config) (*Migrator, error) {
 		m.opened.conns = append(m.opened.conns, conn)
 		return nil
 	}))
-	if err := m.open(ctx); err != nil {
+	if err := m.open(ctx, config); err != nil {
 		return nil, errors.Join(schemaError(operation, err), m.Close())
 	}
 	return m, nil
 }
 
-func (m *Migrator) open(ctx context.Context) error {
+func (m *Migrator) open(ctx context.Context, config Config) error {
 	var err error
 	if m.lock, err = m.db.Conn(ctx); err != nil {
 		return &acquireError{cause: err, text: err.Error(), hint: "check that the server runs and that host and port of the URL are right"}
+	}
+	// Before the lock, which a pooler would give to whoever comes next.
+	if behind, err := m.behindTransactionPooler(ctx); err != nil || behind {
+		return cmp.Or(err, config.transactionPoolerError())
 	}
 	if err := m.waitForLock(ctx); err != nil {
 		return err
@@ -105,6 +114,14 @@ func (m *Migrator) open(ctx context.Context) error {
 		return m.migrate.Force(schema.FirstGeneration)
 	}
 	return nil
+}
+
+func (m *Migrator) behindTransactionPooler(ctx context.Context) (behind bool, err error) {
+	err = m.lock.Raw(func(conn any) (err error) {
+		behind, err = behindTransactionPooler(ctx, conn.(*stdlib.Conn).Conn())
+		return err
+	})
+	return behind, err
 }
 
 // waitForLock polls for the lock: a session that blocks in pg_advisory_lock would be waited for by the concurrent index
@@ -441,6 +458,8 @@ func schemaError(operation string, err error) error {
 		pgErr *pgconn.PgError
 	)
 	switch {
+	case errors.Is(err, errTransactionPooler):
+		failure.Hint = transactionPoolerHint
 	case errors.As(err, &pgErr):
 		failure.Hint = pgErr.Hint // of the migration, where it has one
 	case errors.As(err, &dirty):

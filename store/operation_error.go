@@ -95,8 +95,13 @@ func serverError(operation string, err error, pgErr *pgconn.PgError) error {
 	case "42P01", "42703", "3F000", "42704": // undefined table, column, schema, object
 		failure.Hint = `the schema may be missing or old: call InitializeDatabase or run "sharedcontext migrate up"`
 		return &DatabaseSchemaError{failure}
+	case "26000", "42P05": // a prepared statement does not exist, or does already: it was another server connection
+		failure.Hint = "if DATABASE_URL leads to a pooler in transaction mode, add pgbouncer=true to its parameters"
 	case queryCanceled: // by the end of the caller's context, which is then named, by statement_timeout or by somebody else
 		failure.Hint = "nothing was written: the statement ran into the server's statement_timeout or was cancelled"
+	}
+	if said, known := saidByPooler(pgErr); known {
+		failure.Hint = said.hint
 	}
 	failure.Hint = cmp.Or(failure.Hint, outcomeHint(err))
 	if strings.HasPrefix(pgErr.Code, "08") { // connection_exception

@@ -43,6 +43,9 @@ func (m *Manager) outcome(ctx context.Context, conn *pgx.Conn, repeatable bool, 
 func isUndone(err error) bool {
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) {
+		if said, known := saidByPooler(pgErr); known && said.notRun {
+			return true
+		}
 		switch pgErr.Code {
 		case "25P03", "57P05": // the server ends idle sessions before it reads what they send next
 			return true

@@ -84,10 +84,7 @@ func (c Config) directConfig() (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	variable, text := directURLVariable, c.DirectURL
-	if strings.TrimSpace(text) == "" {
-		variable, text = databaseURLVariable, c.URL
-	}
+	variable, text := c.directURL()
 	u, errs := parseDatabaseURL(variable, text)
 	if errs != nil {
 		return nil, errors.Join(errs...)
@@ -103,6 +100,14 @@ func (c Config) directConfig() (*pgx.ConnConfig, error) {
 	c.ExecMode = ExecModeAuto
 	c.complete(conn, u)
 	return conn, nil
+}
+
+// directURL returns the connection string for migrations and LISTEN, and the variable that holds it.
+func (c Config) directURL() (variable, text string) {
+	if strings.TrimSpace(c.DirectURL) != "" {
+		return directURLVariable, c.DirectURL
+	}
+	return databaseURLVariable, c.URL
 }
 
 // complete sets what pgx does not take from a connection string, or should not.
@@ -196,9 +201,14 @@ func (c Config) viaPooler() bool {
 	return errs == nil && u.viaPooler()
 }
 
-// needsDirect reports whether migrations and LISTEN lack a connection they can work on: URL is that of a pooler and
-// DirectURL is empty.
-func (c Config) needsDirect() bool { return strings.TrimSpace(c.DirectURL) == "" && c.viaPooler() }
+// needsDirect reports whether it is plain from the configuration that migrations and LISTEN lack a connection they can work
+// on: URL is that of a pooler in transaction mode and DirectURL is empty. A statement cache that is switched off is no more
+// than a sign of one. What else leads to a pooler, behindTransactionPooler finds out.
+func (c Config) needsDirect() bool {
+	variable, text := c.directURL()
+	u, errs := parseDatabaseURL(variable, text)
+	return errs == nil && u.transactionPooler()
+}
 
 // redactedURL is URL without the password and without parameters that could hold secrets, or "***" if it cannot be
 // parsed. A keyword string is shown as a URL.

@@ -143,6 +143,7 @@ func TestDirectConfig(t *testing.T) {
 		{Config{URL: "postgres://u:p@h/d?statement_timeout=5s&sslmode=disable"}, "h", "", false, pgx.QueryExecModeCacheStatement},
 		{Config{URL: testURL, ExecMode: ExecModeExec}, "db.example", "", false, pgx.QueryExecModeCacheStatement},
 		{Config{URL: pooled}, "pool", "", true, pgx.QueryExecModeCacheDescribe},
+		{Config{URL: "postgres://u:p@h/d?statement_cache_size=0&sslmode=disable"}, "h", "", false, pgx.QueryExecModeCacheDescribe},
 		{Config{URL: pooled, DirectURL: "host=direct user=u password=p sslmode=disable"}, "direct", "", false, pgx.QueryExecModeCacheStatement},
 		{Config{URL: pooled, DirectURL: "postgres://u:p@direct/d?statement_timeout=1h&sslmode=disable"}, "direct", "1h", false, pgx.QueryExecModeCacheStatement},
 	} {

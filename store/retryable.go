@@ -33,6 +33,9 @@ func IsRetryable(err error) bool {
 	}
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) {
+		if said, known := saidByPooler(pgErr); known {
+			return said.passes
+		}
 		return passes(pgErr.Code) && !errors.Is(err, errReadOnlyTx)
 	}
 	if errors.As(err, new(*tls.CertificateVerificationError)) {

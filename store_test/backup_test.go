@@ -60,10 +60,10 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 
 	dump := filepath.Join(t.TempDir(), "sharedcontext.dump")
-	runTool(t, "pg_dump", "--format=custom", "--file="+dump, "--dbname="+config.URL)
+	runTool(t, "pg_dump", "--format=custom", "--file="+dump, "--dbname="+serverURL(config))
 	target := storetest.EmptyConfig(t)
 	target.EncryptionKeys = config.EncryptionKeys
-	runTool(t, "pg_restore", "--exit-on-error", "--no-owner", "--no-privileges", "--dbname="+target.URL, dump)
+	runTool(t, "pg_restore", "--exit-on-error", "--no-owner", "--no-privileges", "--dbname="+serverURL(target), dump)
 
 	restoredCtx, restored := storetest.Open(t, target)
 	if status := store.HealthCheck(restoredCtx); !status.Healthy() {

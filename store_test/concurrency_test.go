@@ -21,38 +21,16 @@ func TestConcurrentAgents(t *testing.T) {
 			ctx, f := setup(t)
 			const each = 15
 			group, groupCtx := errgroup.WithContext(ctx)
-			for agent := range agents {
-				group.Go(func() error { return f.write(groupCtx, fmt.Sprintf("agent_%d", agent), each, agent%2 == 0) })
+			senders := make([]string, agents)
+			for agent := range senders {
+				senders[agent] = fmt.Sprintf("agent_%d", agent)
+				group.Go(func() error { return f.write(groupCtx, senders[agent], each, agent%2 == 0) })
 			}
 			if err := group.Wait(); err != nil {
 				t.Fatal(err)
 			}
 
-			got := make(map[string][]string)
-			ids := make(map[int64]bool)
-			cursor := store.MessageCursor{}
-			for more := true; more; {
-				page, err := f.GetMessages(ctx, store.GetMessagesParams{SessionID: f.session.ID, Reader: admin, Limit: 700, After: &cursor})
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, message := range page.Messages {
-					if ids[message.ID] {
-						t.Errorf("message %d is read twice", message.ID)
-					}
-					ids[message.ID] = true
-					got[message.Sender] = append(got[message.Sender], message.Content)
-				}
-				more, cursor = page.HasMore, page.Next
-			}
-			want := make(map[string][]string)
-			for agent := range agents {
-				for i := range each {
-					sender := fmt.Sprintf("agent_%d", agent)
-					want[sender] = append(want[sender], fmt.Sprint(i))
-				}
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(written(senders, each), f.contentsBySender(ctx, t)); diff != "" {
 				t.Errorf("messages by sender (-want +got):\n%s", diff)
 			}
 			audit := count(ctx, t, "SELECT count(DISTINCT metadata->'message_id') FROM audit_log WHERE event_type = 'message_added'")
@@ -85,6 +63,40 @@ func (f fixture) write(ctx context.Context, sender string, n int, batches bool) 
 		}
 	}
 	return nil
+}
+
+// written is what write adds, by sender.
+func written(senders []string, n int) map[string][]string {
+	contents := make(map[string][]string)
+	for _, sender := range senders {
+		for i := range n {
+			contents[sender] = append(contents[sender], fmt.Sprint(i))
+		}
+	}
+	return contents
+}
+
+// contentsBySender reads all messages of the session, page by page, and fails when one comes twice.
+func (f fixture) contentsBySender(ctx context.Context, tb testing.TB) map[string][]string {
+	tb.Helper()
+	contents := make(map[string][]string)
+	ids := make(map[int64]bool)
+	cursor := store.MessageCursor{}
+	for more := true; more; {
+		page, err := f.GetMessages(ctx, store.GetMessagesParams{SessionID: f.session.ID, Reader: admin, Limit: 700, After: &cursor})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		for _, message := range page.Messages {
+			if ids[message.ID] {
+				tb.Errorf("message %d is read twice", message.ID)
+			}
+			ids[message.ID] = true
+			contents[message.Sender] = append(contents[message.Sender], message.Content)
+		}
+		more, cursor = page.HasMore, page.Next
+	}
+	return contents
 }
 
 // A session may be deleted while agents write to it: each message is either added or refused as one to no session.

@@ -71,7 +71,7 @@ func TestExecuteInsert(t *testing.T) {
 	if _, err := connect(t, config).Exec(t.Context(), before); err != nil {
 		t.Fatal(err)
 	}
-	for _, mode := range execModes {
+	for _, mode := range execModes(config) {
 		config.ExecMode = mode
 		ctx, m := storetest.Open(t, config)
 		for name, c := range cases {

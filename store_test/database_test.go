@@ -34,7 +34,7 @@ func TestExecuteQueryTypes(t *testing.T) {
 		NULL::jsonb AS no_json, ARRAY['a', NULL, 'b'] AS texts, ARRAY[1, 2]::bigint[] AS numbers, '{}'::text[] AS none,
 		ARRAY[timestamptz '2025-08-23 01:48:35.123456+02'] AS times`
 	config := storetest.Config(t)
-	for _, mode := range execModes {
+	for _, mode := range execModes(config) {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
 			config := config

@@ -20,9 +20,7 @@ func TestExecModes(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
-			config := tokenConfig(t, tokenKey)
-			config.ExecMode = mode
-			ctx, m := storetest.Open(t, config)
+			ctx, m := storetest.Open(t, inMode(t, tokenConfig(t, tokenKey), mode))
 			now := time.Date(2025, 6, 1, 12, 0, 0, 1000, time.UTC)
 			session, err := m.CreateSession(ctx, store.CreateSessionParams{
 				Purpose: `quote ' and \ and $1`, CreatedBy: "alice", Metadata: json.RawMessage(`{"a":[1,"b\n'"]}`), Now: &now,

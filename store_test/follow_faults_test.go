@@ -299,14 +299,13 @@ func TestSlowFollower(t *testing.T) {
 // Where LISTEN does not work, followers ask from time to time.
 func TestFollowByAsking(t *testing.T) {
 	t.Parallel()
-	config := storetest.Config(t)
+	config := withoutPooler(storetest.Config(t))
 	_, writer := storetest.Open(t, config)
 	separator := "?"
 	if strings.Contains(config.URL, "?") {
 		separator = "&"
 	}
 	config.URL += separator + "pgbouncer=true"
-	config.DirectURL = ""
 	ctx, reader := storetest.Open(t, config)
 	f := fixture{writer, newSession(ctx, t, writer)}
 	following := followSession(ctx, t, reader, store.FollowParams{SessionID: f.session.ID, Reader: alice})

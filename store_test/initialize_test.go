@@ -210,12 +210,16 @@ func TestInitializeFromManyManagers(t *testing.T) {
 	}
 }
 
-// initializeURL names the variable that makes of this test binary one of the processes of the test below.
-const initializeURL = "STORE_TEST_INITIALIZE_URL"
+// initializeURL names the variable that makes of this test binary one of the processes of the test below, and
+// initializeDirectURL that of its DirectURL.
+const (
+	initializeURL       = "STORE_TEST_INITIALIZE_URL"
+	initializeDirectURL = "STORE_TEST_INITIALIZE_DIRECT_URL"
+)
 
 func TestInitializeFromManyProcesses(t *testing.T) {
 	if url := os.Getenv(initializeURL); url != "" {
-		initializeAsProcess(t, url)
+		initializeAsProcess(t, store.Config{URL: url, DirectURL: os.Getenv(initializeDirectURL)})
 		return
 	}
 	t.Parallel()
@@ -229,7 +233,7 @@ func TestInitializeFromManyProcesses(t *testing.T) {
 	var running sync.WaitGroup
 	for range starters {
 		cmd := exec.CommandContext(t.Context(), program, "-test.run=^"+t.Name()+"$", "-test.count=1")
-		cmd.Env = append(os.Environ(), initializeURL+"="+config.URL)
+		cmd.Env = append(os.Environ(), initializeURL+"="+config.URL, initializeDirectURL+"="+config.DirectURL)
 		stdin, stdinErr := cmd.StdinPipe()
 		stdout, stdoutErr := cmd.StdoutPipe()
 		if err := errors.Join(stdinErr, stdoutErr, cmd.Start()); err != nil {
@@ -260,9 +264,9 @@ func TestInitializeFromManyProcesses(t *testing.T) {
 }
 
 // initializeAsProcess says that it is ready, waits for the end of its input and initializes the database.
-func initializeAsProcess(t *testing.T, url string) {
+func initializeAsProcess(t *testing.T, config store.Config) {
 	t.Helper()
-	ctx, m := storetest.Open(t, store.Config{URL: url})
+	ctx, m := storetest.Open(t, config)
 	if _, err := os.Stdout.WriteString("ready\n"); err != nil {
 		t.Fatal(err)
 	}

@@ -31,10 +31,10 @@ func openPool(tb testing.TB, size int) (context.Context, *store.Manager, store.C
 	return ctx, m, config
 }
 
-// connect returns a connection that no manager knows of.
+// connect returns a connection to the server itself that no manager knows of.
 func connect(tb testing.TB, config store.Config) *pgx.Conn {
 	tb.Helper()
-	conn, err := pgx.Connect(tb.Context(), config.URL)
+	conn, err := pgx.Connect(tb.Context(), serverURL(config))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -329,9 +329,7 @@ func TestMemoryExecModes(t *testing.T) {
 	} {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
-			config := storetest.Config(t)
-			config.ExecMode = mode
-			ctx, m := storetest.Open(t, config)
+			ctx, m := storetest.Open(t, inMode(t, storetest.Config(t), mode))
 			f := fixture{m, newSession(ctx, t, m)}
 			now := noon.Add(time.Minute)
 			for _, sessionID := range f.scopes() {

@@ -59,7 +59,7 @@ func TestPlaceholdersOnServer(t *testing.T) {
 		{"over many lines", "SELECT\r\n\t?::text\r\n-- ?\r\n|| ?::text", params{"a", "b"}, "ab"},
 	}
 	config := storetest.Config(t)
-	for _, mode := range execModes {
+	for _, mode := range execModes(config) {
 		config.ExecMode = mode
 		ctx, _ := storetest.Open(t, config)
 		for _, c := range cases {

@@ -57,14 +57,10 @@ func (s *statements) count() int {
 	return len(s.sql)
 }
 
-var execModes = []store.ExecMode{
-	store.ExecModeCacheStatement, store.ExecModeCacheDescribe, store.ExecModeExec, store.ExecModeSimpleProtocol,
-}
-
 func TestQueryLogShowsStatementsWithoutParameters(t *testing.T) {
 	t.Parallel()
 	config := storetest.Config(t)
-	for _, mode := range execModes {
+	for _, mode := range execModes(config) {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
 			const secret = "tango-uniform-42"

@@ -68,7 +68,15 @@ func newWire(t *testing.T) (*wire, store.Config) {
 		connections.Wait()
 		os.RemoveAll(dir)
 	})
-	config.URL = "postgres://" + url.UserPassword(target.User, target.Password).String() + "@/" + target.Database + "?host=" + url.QueryEscape(dir)
+	through, err := url.Parse(config.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := through.Query()
+	query.Set("host", dir)
+	query.Set("port", "5432")
+	through.Host, through.RawQuery = "", query.Encode()
+	config.URL = through.String()
 	return w, config
 }
 

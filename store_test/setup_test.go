@@ -1,8 +1,10 @@
 package store_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/sharedcontext/sharedcontext/v2/store"
@@ -32,6 +34,37 @@ func setup(tb testing.TB) (context.Context, fixture) {
 	tb.Helper()
 	ctx, manager := storetest.New(tb)
 	return ctx, fixture{manager, newSession(ctx, tb, manager)}
+}
+
+// serverURL returns the address of the server itself.
+func serverURL(config store.Config) string { return cmp.Or(config.DirectURL, config.URL) }
+
+// withoutPooler leads a configuration to the server itself.
+func withoutPooler(config store.Config) store.Config {
+	config.URL, config.DirectURL = serverURL(config), ""
+	return config
+}
+
+// throughPooler reports whether STORETEST_PGBOUNCER has put a pooler before the server.
+func throughPooler(config store.Config) bool { return config.DirectURL != "" }
+
+// execModes are the modes that work with a configuration: a pooler takes prepared statements away.
+func execModes(config store.Config) []store.ExecMode {
+	modes := []store.ExecMode{store.ExecModeCacheDescribe, store.ExecModeExec, store.ExecModeSimpleProtocol}
+	if throughPooler(config) {
+		return modes
+	}
+	return append(modes, store.ExecModeCacheStatement)
+}
+
+// inMode returns a configuration in another mode. It skips what execModes leaves out.
+func inMode(t *testing.T, config store.Config, mode store.ExecMode) store.Config {
+	t.Helper()
+	if mode != store.ExecModeAuto && !slices.Contains(execModes(config), mode) {
+		t.Skip("a pooler takes prepared statements away")
+	}
+	config.ExecMode = mode
+	return config
 }
 
 func newSession(ctx context.Context, tb testing.TB, m *store.Manager) store.Session {

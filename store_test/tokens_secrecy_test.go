@@ -57,7 +57,7 @@ func TestTokensKeepTheirSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, mode := range execModes {
+	for _, mode := range execModes(config) {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
 			log := new(logBuffer)

@@ -16,7 +16,8 @@
 // last of them. Databases of a process that was killed are dropped by the next one.
 //
 // STORETEST_EXEC_MODE makes every manager send its statements in that way, "cache_describe" for instance as behind a
-// transaction pooler; see store.ExecMode for the names.
+// transaction pooler; see store.ExecMode for the names. STORETEST_PGBOUNCER=1 puts a real one before the server: PgBouncer in
+// transaction mode, which must be installed. Configurations then lead through it, and have a DirectURL beside.
 package storetest
 
 import (
@@ -92,7 +93,11 @@ func newDatabase(tb testing.TB, create func(*server, context.Context) (string, e
 			tb.Errorf("storetest: drop database: %v", err)
 		}
 	})
-	return store.Config{URL: server.url(name), MinConnections: -1, ExecMode: mode, EncryptionKeys: []store.Secret{newKey()}}
+	config, err := pooled(store.Config{URL: server.url(name), MinConnections: -1, ExecMode: mode, EncryptionKeys: []store.Secret{newKey()}}, name)
+	if err != nil {
+		tb.Fatalf("storetest: %v", err)
+	}
+	return config
 }
 
 // newKey returns a Fernet key, so that tokens work.

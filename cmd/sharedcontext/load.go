@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -27,17 +28,18 @@ is up to date. With --remove it deletes all sessions that it has ever added ther
 			if err != nil {
 				return err
 			}
+			url := cmp.Or(config.DirectURL, config.URL) // its connections have settings of their own
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			if remove {
-				sessions, err := load.Remove(ctx, config.URL)
+				sessions, err := load.Remove(ctx, url)
 				if err != nil {
 					return err
 				}
 				fmt.Fprintf(s.out, "removed %d sessions\n", sessions)
 				return nil
 			}
-			return fill(ctx, s, config.URL, options)
+			return fill(ctx, s, url, options)
 		},
 	}
 	cmd.Flags().IntVar(&options.Messages, "messages", 100_000, "how many messages to add")

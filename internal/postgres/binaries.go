@@ -60,7 +60,7 @@ func InstallBinaries(ctx context.Context) (string, error) {
 
 // finder looks for the programs. Its fields are where it looks.
 type finder struct {
-	owner    owner    // the user that must be able to run them
+	owner    Owner    // the user that must be able to run them
 	named    string   // a directory that must have them
 	programs bool     // ask pg_config and PATH
 	patterns []string // of directories
@@ -68,7 +68,7 @@ type finder struct {
 	source   source
 }
 
-func newFinder(o owner) *finder {
+func newFinder(o Owner) *finder {
 	return &finder{
 		owner:    o,
 		named:    os.Getenv(binEnv),
@@ -88,7 +88,7 @@ func newFinder(o owner) *finder {
 }
 
 func systemFinder() (*finder, error) {
-	o, err := serverOwner()
+	o, err := ServerOwner()
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (f *finder) version(ctx context.Context, dir string) (int, error) {
 			return 0, fmt.Errorf("it has no program %s: name the directory that holds initdb and postgres", program)
 		}
 	}
-	out, err := f.owner.command(ctx, filepath.Join(dir, "postgres"), "--version").CombinedOutput()
+	out, err := f.owner.Command(ctx, filepath.Join(dir, "postgres"), "--version").CombinedOutput()
 	if err != nil {
 		as := ""
 		if f.owner.name != "" {

@@ -28,7 +28,7 @@ func fakeBinaries(t *testing.T, dir string, version int, initdb, postgres string
 // testFinder finds nothing but what the test adds.
 func testFinder(t *testing.T) *finder {
 	t.Helper()
-	o, err := serverOwner()
+	o, err := ServerOwner()
 	if err != nil {
 		t.Fatal(err)
 	}

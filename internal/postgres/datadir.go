@@ -43,7 +43,7 @@ func (h *host) openDir(ctx context.Context, name string) (*os.File, error) {
 // takeOver gives an empty directory to the server's user and makes sure that
 // this user can work in it. Files that are there belong to somebody: they are
 // left alone.
-func (o owner) takeOver(ctx context.Context, dir string) error {
+func (o Owner) takeOver(ctx context.Context, dir string) error {
 	if o.name == "" {
 		return nil
 	}
@@ -52,13 +52,13 @@ func (o owner) takeOver(ctx context.Context, dir string) error {
 		return fmt.Errorf("read the data directory: %w", err)
 	}
 	if empty {
-		if err := o.own(dir); err != nil {
+		if err := o.Own(dir); err != nil {
 			return err
 		}
 	}
 	// Asked of the system, as that user: ownership and modes on the whole way
 	// there, access lists and mounts all have a say.
-	check := o.command(ctx, "/bin/sh", "-c", `cd -- "$1" && test -r . && test -w .`, "sh", dir)
+	check := o.Command(ctx, "/bin/sh", "-c", `cd -- "$1" && test -r . && test -w .`, "sh", dir)
 	if err := check.Run(); err != nil {
 		return fmt.Errorf("user %s, who runs the server because PostgreSQL refuses root, cannot use %s: "+
 			"choose a directory open to %[1]s, or chown -R %[1]s it, or run as an ordinary user (%[3]w)", o.name, dir, err)

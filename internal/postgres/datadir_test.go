@@ -44,9 +44,9 @@ func TestDirHoldsSomethingElse(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "data", "precious"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if o, err := serverOwner(); err != nil {
+	if o, err := ServerOwner(); err != nil {
 		t.Fatal(err)
-	} else if err := o.own(dir); err != nil {
+	} else if err := o.Own(dir); err != nil {
 		t.Fatal(err)
 	}
 	_, err := testHost(t).start(t.Context(), Options{Dir: dir})

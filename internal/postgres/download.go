@@ -68,7 +68,7 @@ func mavenSource() source {
 
 // cacheDir returns where downloads are kept, or nothing if this user has no
 // cache. Root's own cache would be closed to the user that runs the server.
-func cacheDir(o owner) string {
+func cacheDir(o Owner) string {
 	if o.name != "" {
 		return "/var/cache/sharedcontext"
 	}

@@ -11,16 +11,17 @@ import (
 	"syscall"
 )
 
-// owner is the user that runs the server and owns its files: this process's
+// Owner is the user that runs the server and owns its files: this process's
 // own, but another one when that is root, as which PostgreSQL refuses to run.
-type owner struct {
+type Owner struct {
 	uid, gid int
 	name     string // empty for this process's own user
 }
 
-func serverOwner() (owner, error) {
+// ServerOwner returns the user for servers that this process starts.
+func ServerOwner() (Owner, error) {
 	if uid := os.Geteuid(); uid != 0 {
-		return owner{uid: uid, gid: os.Getegid()}, nil
+		return Owner{uid: uid, gid: os.Getegid()}, nil
 	}
 	for _, name := range []string{"postgres", "nobody"} {
 		u, err := user.Lookup(name)
@@ -30,17 +31,17 @@ func serverOwner() (owner, error) {
 		uid, uidErr := strconv.Atoi(u.Uid)
 		gid, gidErr := strconv.Atoi(u.Gid)
 		if err := errors.Join(uidErr, gidErr); err != nil {
-			return owner{}, fmt.Errorf("user %s: %w", name, err)
+			return Owner{}, fmt.Errorf("user %s: %w", name, err)
 		}
-		return owner{uid: uid, gid: gid, name: name}, nil
+		return Owner{uid: uid, gid: gid, name: name}, nil
 	}
-	return owner{}, errors.New("PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it instead: create one, or run as an ordinary user")
+	return Owner{}, errors.New("PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it instead: create one, or run as an ordinary user")
 }
 
-// command returns a command run by the server's user. It starts in a directory
+// Command returns a command run by the server's user. It starts in a directory
 // that every user can enter, and takes nothing from this process's environment
 // that could change a server: PGDATA, PGPORT, the language of messages.
-func (o owner) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+func (o Owner) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // a shell, or the programs that the user chose
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/", "LC_ALL=C", "TZ=UTC"}
@@ -54,8 +55,8 @@ func (o owner) command(ctx context.Context, name string, args ...string) *exec.C
 	return cmd
 }
 
-// own gives a file to the server's user.
-func (o owner) own(name string) error {
+// Own gives a file to the server's user.
+func (o Owner) Own(name string) error {
 	if o.name == "" {
 		return nil
 	}

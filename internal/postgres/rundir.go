@@ -25,7 +25,7 @@ import (
 // users, and a FIFO without a reader belongs to a server that is no more.
 type host struct {
 	base     string
-	owner    owner
+	owner    Owner
 	binaries func(context.Context) (string, error)
 	grace    int // how many seconds a shared server waits for its next user
 }
@@ -42,7 +42,7 @@ const (
 )
 
 func newHost() (*host, error) {
-	owner, err := serverOwner()
+	owner, err := ServerOwner()
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func (h *host) holding(ctx context.Context, base *os.File, f func() error) error
 	if now, err := os.Lstat(h.base); err != nil || !os.SameFile(opened, now) {
 		return errReplaced
 	}
-	if err := h.owner.own(h.base); err != nil {
+	if err := h.owner.Own(h.base); err != nil {
 		return err
 	}
 	return f()
@@ -205,7 +205,7 @@ func (h *host) create(fifo string) (_ *newRun, err error) {
 		return nil, err
 	}
 	for _, p := range []string{making, log, path} {
-		if err := h.owner.own(p); err != nil {
+		if err := h.owner.Own(p); err != nil {
 			return nil, err
 		}
 	}

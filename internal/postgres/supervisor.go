@@ -42,7 +42,7 @@ func (h *host) supervise(ctx context.Context, r *newRun, bin string, dir *os.Fil
 	}, settings...)
 
 	// The FIFO alone decides when it ends.
-	cmd := h.owner.command(context.WithoutCancel(ctx), "/bin/sh", args...)
+	cmd := h.owner.Command(context.WithoutCancel(ctx), "/bin/sh", args...)
 	// The pipes of this process would keep its parent waiting for their end.
 	cmd.Stdout, cmd.Stderr = r.logIn, r.logIn
 	cmd.ExtraFiles = []*os.File{r.reader}
