@@ -18,6 +18,7 @@ func (c Config) summary() []slog.Attr {
 		slog.Int("min_connections", c.MinConnections),
 		slog.Bool("query_logging", c.QueryLogging),
 		slog.Bool("allow_newer_schema", c.AllowNewerSchema),
+		slog.String("reader_role", c.ReaderRole),
 		slog.String("audit_retention", c.AuditRetention.String()),
 		slog.String("inactive_session_retention", c.InactiveSessionRetention.String()),
 		slog.Int("encryption_keys", len(c.EncryptionKeys)),

@@ -50,6 +50,7 @@ const (
 	managerKey contextKey = iota
 	transactionKey
 	loggedQueryKey
+	readerKey
 )
 
 // Open checks the configuration and returns a manager. It does not wait for the server: the pool connects in the
@@ -260,6 +261,9 @@ func query[T any](ctx context.Context, m *Manager, operation string, fn func(db 
 			return result, operationError(operation, err)
 		}
 		defer tx.leave()
+		if tx.reader != nil {
+			return result, operationError(operation, errTypedAsReader)
+		}
 		result, err := fn(tx.tx)
 		return result, operationError(operation, err)
 	}

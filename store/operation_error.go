@@ -83,6 +83,9 @@ func serverError(operation string, err error, pgErr *pgconn.PgError) error {
 	case "42P01", "42703", "3F000", "42704": // undefined table, column, schema, object
 		failure.Hint = `the schema may be missing or old: call InitializeDatabase or run "sharedcontext migrate up"`
 		return &DatabaseSchemaError{failure}
+	case "42501": // insufficient_privilege
+		failure.Err = fmt.Errorf("%w: %w", ErrPermission, err)
+		failure.Hint = `"sharedcontext access check" says what the role of DATABASE_URL may do; migrations and the cleanup of the audit log need the owner of the tables`
 	case "57014": // query_canceled: by the caller's context, then the driver says so, or by statement_timeout
 		failure.Hint = "the statement ran into the server's statement_timeout or was cancelled"
 	}

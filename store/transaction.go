@@ -32,6 +32,7 @@ type transaction struct {
 	manager *Manager
 	tx      pgx.Tx
 	outer   *transaction // what the context carried before, perhaps of another manager
+	reader  *readerScope // as whom it reads, see AsReader; nil for a transaction of the service
 
 	// use is held by whoever is using the connection: one call, or a nested transaction from its start to its end.
 	use      sync.Mutex
@@ -166,6 +167,9 @@ func (m *Manager) runTopTx(ctx context.Context, options TxOptions, fn func(ctx c
 func (m *Manager) runTx(ctx context.Context, tx pgx.Tx, fn func(ctx context.Context) error) (err error) {
 	outer, _ := ctx.Value(transactionKey).(*transaction)
 	t := &transaction{manager: m, tx: tx, outer: outer}
+	if around := m.transaction(ctx); around != nil {
+		t.reader = around.reader
+	}
 
 	// This also runs when fn panics or ends its goroutine, without hiding either.
 	committed := false

@@ -151,6 +151,7 @@ func TestSilentServer(t *testing.T) {
 
 func TestRefusedByServer(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "migrates by the address of the service")
 	config := storetest.Config(t)
 	conn := connect(t, config)
 	role := newRole(t, conn, "LOGIN CONNECTION LIMIT 0")

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,10 +32,10 @@ func openPool(tb testing.TB, size int) (context.Context, *store.Manager, store.C
 	return ctx, m, config
 }
 
-// connect returns a connection that no manager knows of.
+// connect returns a connection that no manager knows of, of the owner of the database.
 func connect(tb testing.TB, config store.Config) *pgx.Conn {
 	tb.Helper()
-	conn, err := pgx.Connect(tb.Context(), config.URL)
+	conn, err := pgx.Connect(tb.Context(), cmp.Or(config.DirectURL, config.URL))
 	if err != nil {
 		tb.Fatal(err)
 	}

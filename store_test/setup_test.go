@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"os"
 	"testing"
 
 	"github.com/sharedcontext/sharedcontext/v2/store"
@@ -90,6 +91,14 @@ func wantError(tb testing.TB, err, target error) {
 	tb.Helper()
 	if !errors.Is(err, target) {
 		tb.Fatalf("got error %v, want %v", err, target)
+	}
+}
+
+// needsOwner skips a test that does what the role of a service has no right to, where the tests run as one.
+func needsOwner(tb testing.TB, does string) {
+	tb.Helper()
+	if os.Getenv("STORETEST_ROLE") == "service" {
+		tb.Skip("STORETEST_ROLE=service: it " + does)
 	}
 }
 

@@ -128,7 +128,7 @@ dev and demo start a private PostgreSQL where there is none. Exit codes: 0 all w
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2 // letters
 	root.AddCommand(
-		newMigrate(s), newHealth(s), newCleanup(s), newSearchIndex(s),
+		newMigrate(s), newHealth(s), newCleanup(s), newSearchIndex(s), newAccess(s),
 		newImport(s), newVerify(s), newExportSQLite(s),
 		newLoad(s), newBench(s), newDev(s), newDemo(s),
 	)
