@@ -433,10 +433,10 @@ CROSS JOIN (
     OFFSET 0
 ) AS input
 LEFT JOIN LATERAL (
-    SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+    SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id, found.transaction_id
     FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
     CROSS JOIN LATERAL (
-        SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
+        SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id, transaction_id
         FROM messages m
         WHERE m.session_id = s.id AND m.sender = input.sender AND m.visibility = level.name
           AND (m.timestamp, m.id) < (input.before_timestamp, input.before_id)
@@ -542,12 +542,12 @@ CROSS JOIN (
     OFFSET 0
 ) AS input
 LEFT JOIN LATERAL (
-    SELECT DISTINCT ON (m.timestamp, m.id) m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id
+    SELECT DISTINCT ON (m.timestamp, m.id) m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id, m.transaction_id
     FROM (
-        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id, found.transaction_id
         FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
         CROSS JOIN LATERAL (
-            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id, transaction_id FROM messages candidate
             WHERE candidate.session_id = s.id AND candidate.visibility = level.name
               AND candidate.timestamp >= input.from_time AND candidate.timestamp < input.until_time
               AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
@@ -555,10 +555,10 @@ LEFT JOIN LATERAL (
         ) found
         WHERE level.name = ANY (input.seen)
         UNION ALL
-        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id, found.transaction_id
         FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
         CROSS JOIN LATERAL (
-            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id, transaction_id FROM messages candidate
             WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = input.reader
               AND candidate.timestamp >= input.from_time AND candidate.timestamp < input.until_time
               AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
@@ -566,9 +566,9 @@ LEFT JOIN LATERAL (
         ) found
         WHERE level.name = ANY (input.own)
         UNION ALL
-        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id, found.transaction_id
         FROM (
-            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id, transaction_id FROM messages candidate
             WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = input.reader_type
               AND candidate.timestamp >= input.from_time AND candidate.timestamp < input.until_time
               AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
@@ -677,7 +677,7 @@ CROSS JOIN LATERAL (
         OR (m.visibility = ANY ($4::text[]) AND m.sender_type = $5))
 ) total
 LEFT JOIN LATERAL (
-    SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
+    SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id, transaction_id
     FROM messages m
     WHERE m.session_id = s.id
       AND (m.visibility = ANY ($1::text[])
@@ -773,31 +773,31 @@ CROSS JOIN (
     OFFSET 0
 ) AS input
 LEFT JOIN LATERAL (
-    SELECT DISTINCT ON (m.timestamp, m.id) m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id
+    SELECT DISTINCT ON (m.timestamp, m.id) m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id, m.transaction_id
     FROM (
-        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id, found.transaction_id
         FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
         CROSS JOIN LATERAL (
-            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id, transaction_id FROM messages candidate
             WHERE candidate.session_id = s.id AND candidate.visibility = level.name
               AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
             ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
         ) found
         WHERE level.name = ANY (input.seen)
         UNION ALL
-        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id, found.transaction_id
         FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
         CROSS JOIN LATERAL (
-            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id, transaction_id FROM messages candidate
             WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = input.reader
               AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
             ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows
         ) found
         WHERE level.name = ANY (input.own)
         UNION ALL
-        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id, found.transaction_id
         FROM (
-            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id, transaction_id FROM messages candidate
             WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = input.reader_type
               AND (candidate.timestamp, candidate.id) > (input.after_timestamp, input.after_id)
             ORDER BY candidate.timestamp, candidate.id LIMIT input.max_rows

@@ -25,15 +25,16 @@ type ActiveSessionsWithActivity struct {
 }
 
 type AgentMemory struct {
-	ID        int64
-	AgentID   string
-	SessionID *string
-	Key       string
-	Value     string
-	Metadata  json.RawMessage
-	CreatedAt time.Time
-	UpdatedAt time.Time
-	ExpiresAt *time.Time
+	ID            int64
+	AgentID       string
+	SessionID     *string
+	Key           string
+	Value         string
+	Metadata      json.RawMessage
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+	ExpiresAt     *time.Time
+	TransactionID pgtype.Uint64
 }
 
 type AgentMemorySummary struct {
@@ -101,6 +102,7 @@ type Message struct {
 	Metadata        json.RawMessage
 	Timestamp       time.Time
 	ParentMessageID *int64
+	TransactionID   pgtype.Uint64
 }
 
 type MessageKey struct {

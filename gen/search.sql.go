@@ -112,7 +112,7 @@ SELECT coalesce(m.id, 0)::bigint AS id,
        m.parent_message_id
 FROM session
 LEFT JOIN LATERAL (
-    SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id
+    SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id, transaction_id
     FROM messages m
     WHERE m.session_id = session.id
       AND m.timestamp >= coalesce($1::timestamptz, now() - interval '7 days')

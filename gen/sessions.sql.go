@@ -123,29 +123,29 @@ CROSS JOIN (
     OFFSET 0
 ) AS input
 LEFT JOIN LATERAL (
-    SELECT DISTINCT ON (m.timestamp, m.id) m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id
+    SELECT DISTINCT ON (m.timestamp, m.id) m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id, m.transaction_id
     FROM (
-        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id, found.transaction_id
         FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
         CROSS JOIN LATERAL (
-            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id, transaction_id FROM messages candidate
             WHERE candidate.session_id = s.id AND candidate.visibility = level.name
             ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT input.max_rows
         ) found
         WHERE level.name = ANY (input.seen)
         UNION ALL
-        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id, found.transaction_id
         FROM (VALUES ('public'), ('private'), ('agent_only'), ('admin_only')) AS level (name)
         CROSS JOIN LATERAL (
-            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id, transaction_id FROM messages candidate
             WHERE candidate.session_id = s.id AND candidate.visibility = level.name AND candidate.sender = input.reader
             ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT input.max_rows
         ) found
         WHERE level.name = ANY (input.own)
         UNION ALL
-        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id
+        SELECT found.id, found.session_id, found.sender, found.sender_type, found.content, found.visibility, found.message_type, found.metadata, found.timestamp, found.parent_message_id, found.transaction_id
         FROM (
-            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id FROM messages candidate
+            SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id, transaction_id FROM messages candidate
             WHERE candidate.session_id = s.id AND candidate.visibility = 'agent_only' AND candidate.sender_type = input.reader_type
             ORDER BY candidate.timestamp DESC, candidate.id DESC LIMIT input.max_rows
         ) found

@@ -24,6 +24,9 @@ type Manager struct {
 	pool   *pgxpool.Pool
 	closed atomic.Bool
 
+	notifier *notifier
+	feeds    *feeds
+
 	// live are the open connections, so that Close can cut those that do not come back in time.
 	live struct {
 		sync.Mutex
@@ -104,6 +107,7 @@ func open(ctx context.Context, config Config) (*Manager, error) {
 	if err != nil {
 		return nil, operationError("open", err)
 	}
+	m.notifier, m.feeds = &notifier{pool: m.pool}, newFeeds(m)
 	if managers.open == nil {
 		managers.open = make(map[*Manager]struct{})
 	}
@@ -126,6 +130,8 @@ func (m *Manager) Close(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		m.feeds.end()
+		m.notifier.close()
 		m.pool.Close()
 	}()
 	select {

@@ -92,6 +92,7 @@ func (m *Manager) addMessageOnce(ctx context.Context, message Message, timestamp
 	if err != nil {
 		return Message{}, err
 	}
+	m.announce(ctx, messageTopic(message.SessionID))
 	message.ID, message.Timestamp = row.ID, row.Timestamp
 	return message, nil
 }
@@ -126,6 +127,9 @@ func (m *Manager) addMessagesOnce(ctx context.Context, messages []Message, batch
 			}
 			return struct{}{}, nil
 		})
+		if err == nil {
+			m.announce(ctx, messageTopic(batch.SessionID))
+		}
 		return err
 	})
 }

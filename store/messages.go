@@ -143,6 +143,7 @@ func (m *Manager) AddMessage(ctx context.Context, sessionID string, message NewM
 	if err != nil {
 		return Message{}, err
 	}
+	m.announce(ctx, messageTopic(sessionID))
 	added.ID, added.Timestamp = row.ID, row.Timestamp
 	return added, nil
 }
@@ -196,6 +197,7 @@ func (m *Manager) AddMessages(ctx context.Context, sessionID string, messages []
 	if err != nil {
 		return nil, err
 	}
+	m.announce(ctx, messageTopic(sessionID))
 	for i := range rows {
 		added[i].ID, added[i].Timestamp = rows[i].ID, rows[i].Timestamp
 	}

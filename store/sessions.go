@@ -282,6 +282,9 @@ func (m *Manager) endSession(ctx context.Context, operation, sessionID, agentID 
 		}
 		return struct{}{}, err
 	})
+	if err == nil {
+		m.announce(ctx, messageTopic(sessionID)) // its followers end
+	}
 	return err
 }
 

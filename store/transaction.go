@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +39,23 @@ type transaction struct {
 	use      sync.Mutex
 	finished bool
 	rows     pgx.Rows // the latest that a Conn has returned
+
+	// written are the topics that followers are told of when the outermost transaction has committed.
+	written struct {
+		sync.Mutex
+		topics []uint64
+	}
+}
+
+// announce notes topics that the transaction has written to.
+func (t *transaction) announce(topics ...uint64) {
+	t.written.Lock()
+	defer t.written.Unlock()
+	for _, topic := range topics {
+		if !slices.Contains(t.written.topics, topic) {
+			t.written.topics = append(t.written.topics, topic)
+		}
+	}
 }
 
 // enter claims the transaction for one statement, which it refuses while rows of another are open: what the driver makes of
@@ -206,6 +224,11 @@ func (m *Manager) runTx(ctx context.Context, tx pgx.Tx, fn func(ctx context.Cont
 		return operationError("commit", err)
 	}
 	committed = true
+	if nested := m.transaction(ctx); nested != nil {
+		nested.announce(t.written.topics...)
+	} else if len(t.written.topics) > 0 {
+		m.notifier.notify(t.written.topics...)
+	}
 	return nil
 }
 

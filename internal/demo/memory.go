@@ -49,7 +49,7 @@ func (o *operations) remember(ctx context.Context, at where) error {
 		return err
 	}
 	for _, step := range []func(context.Context, where) error{
-		o.readMemory, o.keepMemory, o.listMemory, o.expireMemory, o.countMemory, o.forget,
+		o.readMemory, o.keepMemory, o.listMemory, o.followMemory, o.expireMemory, o.countMemory, o.forget,
 	} {
 		if err := step(ctx, at); err != nil {
 			return err

@@ -30,6 +30,11 @@ func (o *operations) writeMessages(ctx context.Context, at where) error {
 	o.session = session
 	o.caused(o.agent, "session_created")
 	at.sessionID = session.ID
+	o.called("LatestFollowCursor")
+	start, err := o.manager.LatestFollowCursor(ctx, session.ID)
+	if err != nil {
+		return err
+	}
 	if err := o.addBatch(ctx, at); err != nil {
 		return err
 	}
@@ -44,6 +49,9 @@ func (o *operations) writeMessages(ctx context.Context, at where) error {
 	}
 	for _, r := range []reader{o.admin, {agent: o.agent}, {agent: o.other, kind: clean(o.own[0].entry.SenderType)}} {
 		if err := o.readOwn(ctx, at, r); err != nil {
+			return err
+		}
+		if err := o.follow(ctx, at, r, o.ownFor(r), start); err != nil {
 			return err
 		}
 	}
@@ -155,11 +163,17 @@ func (o *operations) addRefused(ctx context.Context, at where) error {
 	return nil
 }
 
+// ownFor returns what a reader may see of the session of this run, oldest first.
+func (o *operations) ownFor(r reader) []*written {
+	own := slices.DeleteFunc(slices.Clone(o.own), func(w *written) bool { return !r.maySee(w.entry) })
+	slices.SortFunc(own, func(a, b *written) int { return cmp.Or(a.entry.Time.Compare(b.entry.Time), cmp.Compare(a.id, b.id)) })
+	return own
+}
+
 // readOwn reads the session of this run as a reader.
 func (o *operations) readOwn(ctx context.Context, at where, r reader) error {
 	at.reader = r.String()
-	want := slices.DeleteFunc(slices.Clone(o.own), func(w *written) bool { return !r.maySee(w.entry) })
-	slices.SortFunc(want, func(a, b *written) int { return cmp.Or(a.entry.Time.Compare(b.entry.Time), cmp.Compare(a.id, b.id)) })
+	want := o.ownFor(r)
 	o.called("GetMessages")
 	page, err := o.manager.GetMessages(ctx, store.GetMessagesParams{SessionID: at.sessionID, Reader: r.forStore(), Limit: 10 * batchMessages})
 	if err != nil {

@@ -84,6 +84,7 @@ func (p *playback) operate(ctx context.Context, options Options, report *Report)
 		{"reads of messages", o.readMessages},
 		{"search", o.searchMessages},
 		{"writes of messages", o.writeMessages},
+		{"followed sessions", o.followMessages},
 		{"metadata of a session", o.mergeMetadata},
 		{"transactions", o.transact},
 		{"memory", o.remember},

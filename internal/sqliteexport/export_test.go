@@ -50,12 +50,12 @@ func fill(ctx context.Context, t *testing.T, sql string) {
 	}
 }
 
-// dump returns the five tables of a database as text.
+// dump returns the five tables of a database as text, but for the transactions that wrote them.
 func dump(ctx context.Context, t *testing.T) map[string]string {
 	t.Helper()
 	tables := make(map[string]string)
 	for _, table := range []string{"sessions", "messages", "agent_memory", "audit_log", "secure_tokens"} {
-		rows, err := store.ExecuteQuery(ctx, `SELECT coalesce(string_agg(r::text, E'\n' ORDER BY r.id), '') AS dump FROM `+table+" r")
+		rows, err := store.ExecuteQuery(ctx, `SELECT coalesce(string_agg((to_jsonb(r) - 'transaction_id')::text, E'\n' ORDER BY r.id), '') AS dump FROM `+table+" r")
 		if err != nil {
 			t.Fatal(err)
 		}

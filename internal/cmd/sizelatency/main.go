@@ -21,6 +21,9 @@ import (
 // messagesPerSession stays the same while the number of sessions grows.
 const messagesPerSession = 1000
 
+// sessionsInUse are as many as the smallest number of messages fills.
+const sessionsInUse = 10
+
 var (
 	alice = store.Reader{AgentID: "alice", AgentType: "claude"}
 	admin = store.Reader{AgentID: "root", Admin: true}
@@ -55,6 +58,17 @@ var operations = []operation{
 	}},
 }
 
+// rows are what the table shows: each operation in a few sessions that are in use, whatever else is stored, and then with
+// each call in another of all the sessions, of which the processor's and the server's memory hold ever less.
+var rows = func() (names []string) {
+	for _, where := range []string{fmt.Sprintf("%d sessions in use", sessionsInUse), "any session"} {
+		for _, operation := range operations {
+			names = append(names, operation.name+", "+where)
+		}
+	}
+	return names
+}()
+
 func main() {
 	sizes := flag.String("sizes", "10000,1000000,10000000", "numbers of messages, growing")
 	calls := flag.Int("calls", 2000, "calls of each operation at each size")
@@ -70,8 +84,8 @@ func run(ctx context.Context, list string, calls int, plot string) (err error) {
 	var sizes []int
 	for text := range strings.SplitSeq(list, ",") {
 		size, err := strconv.Atoi(text)
-		if err != nil || size < messagesPerSession || len(sizes) > 0 && size <= sizes[len(sizes)-1] {
-			return fmt.Errorf("-sizes %q: growing numbers from %d on are needed", list, messagesPerSession)
+		if err != nil || size < sessionsInUse*messagesPerSession || len(sizes) > 0 && size <= sizes[len(sizes)-1] {
+			return fmt.Errorf("-sizes %q: growing numbers from %d on are needed", list, sessionsInUse*messagesPerSession)
 		}
 		sizes = append(sizes, size)
 	}
@@ -88,7 +102,7 @@ func run(ctx context.Context, list string, calls int, plot string) (err error) {
 		return err
 	}
 
-	medians := make([][]time.Duration, len(operations)) // by operation and size
+	medians := make([][]time.Duration, len(rows)) // by row and size
 	stored := 0
 	var sessions []string
 	for _, size := range sizes {
@@ -101,11 +115,19 @@ func run(ctx context.Context, list string, calls int, plot string) (err error) {
 		}
 		fmt.Fprintf(os.Stderr, "%d messages more in %s, %.0f a second\n", missing, report.Duration.Round(time.Second), float64(missing)/report.Duration.Seconds())
 		stored, sessions = size, append(sessions, report.Sessions...)
-		at, err := measure(ctx, m, sessions, calls)
-		if err != nil {
-			return err
+		few := make([]string, sessionsInUse) // of all ages
+		for i := range few {
+			few[i] = sessions[i*len(sessions)/len(few)]
 		}
-		for i := range operations {
+		var at []time.Duration
+		for _, used := range [][]string{few, sessions} {
+			times, err := measure(ctx, m, used, calls)
+			if err != nil {
+				return err
+			}
+			at = append(at, times...)
+		}
+		for i := range rows {
 			medians[i] = append(medians[i], at[i])
 		}
 	}
@@ -152,8 +174,8 @@ func table(sizes []int, medians [][]time.Duration) string {
 		fmt.Fprintf(&b, " %d |", size)
 	}
 	b.WriteString(" ratio |\n|---|" + strings.Repeat("---|", len(sizes)+1) + "\n")
-	for i, operation := range operations {
-		fmt.Fprintf(&b, "| %s |", operation.name)
+	for i, row := range rows {
+		fmt.Fprintf(&b, "| %s |", row)
 		for _, median := range medians[i] {
 			fmt.Fprintf(&b, " %d |", median.Microseconds())
 		}

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY IF EXISTS idx_messages_follow_order;

@@ -1,0 +1,145 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// follow yields what is in a topic behind a cursor, and then what comes, until ctx ends, yield returns false, or what is
+// followed cannot be had. keep says which of the rows that are read for all the reader may see. The error is nil where
+// yield has ended it.
+func (f *feed[K, E]) follow(ctx context.Context, key K, reader Reader, cursor FollowCursor, keep func(*E) bool, yield func(E, FollowCursor) bool) error {
+	for {
+		// What was there before.
+		err := f.catchUp(ctx, key, reader, &cursor, yield)
+		if err != nil {
+			return ended(err)
+		}
+		follower, moment := f.join(key, cursor.behind)
+		if moment.after(cursor.behind) { // what came meanwhile, and others have been handed
+			cursor.until = moment
+			err = f.catchUp(ctx, key, reader, &cursor, yield)
+		}
+		// What comes.
+		if err == nil {
+			err = f.receive(ctx, follower, &cursor, keep, yield)
+		}
+		f.leave(key, follower)
+		if !errors.Is(err, errMissed) {
+			return ended(err)
+		}
+	}
+}
+
+var (
+	// errEnough says that whoever follows has ended it.
+	errEnough = errors.New("the follower has ended")
+	// errMissed says that a follower was too slow for what came.
+	errMissed = errors.New("more has come than may wait for a follower")
+)
+
+func ended(err error) error {
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// catchUp yields what is behind cursor, up to the moment that it names, else up to now, and moves it there. While the
+// database cannot be asked it tries again.
+func (f *feed[K, E]) catchUp(ctx context.Context, key K, reader Reader, cursor *FollowCursor, yield func(E, FollowCursor) bool) error {
+	retry := feedRetry
+	for {
+		found, err := f.readOne(ctx, key, reader, *cursor)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil && mayPass(err):
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(retry):
+				retry = min(2*retry, feedRetryMax)
+			}
+			continue
+		case err != nil:
+			return err
+		}
+		retry = feedRetry
+		next, complete := found.next(*cursor)
+		for i := range found.rows {
+			row := &found.rows[i]
+			cursor.until, cursor.transaction, cursor.id = next.latest(), row.transaction, row.id
+			if !yield(row.value, *cursor) {
+				return errEnough
+			}
+		}
+		*cursor = next
+		if complete {
+			return nil
+		}
+	}
+}
+
+// readOne reads a page of one topic.
+func (f *feed[K, E]) readOne(ctx context.Context, key K, reader Reader, cursor FollowCursor) (news[E], error) {
+	select {
+	case f.reads <- struct{}{}:
+		defer func() { <-f.reads }()
+	case <-ctx.Done():
+		return news[E]{}, ctx.Err()
+	}
+	found, err := f.read(ctx, reader, []K{key}, []FollowCursor{cursor})
+	if err != nil {
+		return news[E]{}, err
+	}
+	return found[0], found[0].err
+}
+
+// receive yields what the feed hands to a follower and the cursor is not behind yet.
+func (f *feed[K, E]) receive(ctx context.Context, follower *follower[E], cursor *FollowCursor, keep func(*E) bool, yield func(E, FollowCursor) bool) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-follower.signal:
+		}
+		batches, missed := follower.take()
+		if missed {
+			return errMissed
+		}
+		for _, batch := range batches {
+			if batch.err != nil {
+				return batch.err
+			}
+			for i := range batch.rows {
+				row := &batch.rows[i]
+				if cursor.behind.shows(row.transaction) || !keep(&row.value) {
+					continue
+				}
+				cursor.until, cursor.transaction, cursor.id = batch.until, row.transaction, row.id
+				if !yield(row.value, *cursor) {
+					return errEnough
+				}
+			}
+			if batch.last && batch.until.after(cursor.behind) {
+				*cursor = FollowCursor{behind: batch.until}
+			}
+		}
+	}
+}
+
+// mayPass reports whether the database could not be asked, or not answer, for a reason that may be gone the next time.
+func mayPass(err error) bool {
+	var (
+		connection *DatabaseConnectionError
+		pgErr      *pgconn.PgError
+	)
+	if errors.As(err, &connection) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	return errors.As(err, &pgErr) && (isConflict(err) || pgErr.Code == "57014" || pgErr.Code[:2] == "53") // query_canceled, insufficient_resources
+}
