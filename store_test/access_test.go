@@ -215,7 +215,7 @@ func TestAccessSQL(t *testing.T) {
 }
 
 // rowSecurity is the migration that brings row-level security.
-const rowSecurity = 29
+const rowSecurity = 32
 
 // A service does all that the operations do; what it has no right to is refused with a hint, and changes nothing.
 func TestServiceRights(t *testing.T) {

@@ -250,7 +250,9 @@ func TestAsReaderRefusals(t *testing.T) {
 			"-- SELECT\nRESET ROLE",
 			"DO $$ BEGIN END $$",
 			"SELECT 1; COMMIT; SELECT * FROM messages",
-			"SELECT 1;;SELECT 2",
+			"SELECT 1; COMMIT",
+			"SELECT 1; (SELECT 2)",
+			"SELECT 1; 'x'",
 			"",
 			";",
 			"'SELECT'",
@@ -311,6 +313,9 @@ func TestAsReaderStatements(t *testing.T) {
 		if n, err := store.ExecuteUpdate(scope, sql); err != nil {
 			t.Errorf("%s: %d, %v", sql, n, err)
 		}
+	}
+	if rows, err := store.ExecuteQuery(scope, "SHOW transaction_read_only"); err != nil || rows[0]["transaction_read_only"] != "on" {
+		t.Errorf("the transaction may write: %v, %v", rows, err)
 	}
 	if rows, err := store.ExecuteQuery(scope, "SELECT sender FROM messages WHERE content = ? AND id > ?", "x", 0); err != nil || len(rows) != 1 {
 		t.Errorf("with parameters: %v, %v", rows, err)

@@ -15,4 +15,4 @@ BEGIN
 END;
 $$;
 
-DELETE FROM schema_version WHERE version = 31;
+DELETE FROM schema_version WHERE version = 34;

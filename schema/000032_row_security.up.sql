@@ -32,5 +32,5 @@ END;
 $$;
 
 INSERT INTO schema_version (version, description)
-VALUES (31, 'Row-level security on every table')
+VALUES (34, 'Row-level security on every table')
 ON CONFLICT (version) DO NOTHING;
