@@ -29,7 +29,10 @@ func exampleDatabase() (ctx context.Context, manager *store.Manager, done func()
 
 // exampleService is exampleDatabase for a service that does not own the database.
 func exampleService() (ctx context.Context, manager *store.Manager, done func()) {
-	return exampleOpen(func(tb testing.TB) store.Config { return storetest.Service(tb, storetest.Config(tb)) })
+	return exampleOpen(func(tb testing.TB) store.Config {
+		tb.Helper()
+		return storetest.Service(tb, storetest.Config(tb))
+	})
 }
 
 func exampleOpen(config func(testing.TB) store.Config) (ctx context.Context, manager *store.Manager, done func()) {

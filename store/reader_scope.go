@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -108,7 +109,7 @@ func (t *transaction) asReader(ctx context.Context, sql string) error {
 func (t *transaction) become(ctx context.Context) error {
 	reader, role := t.reader.reader, t.manager.config.ReaderRole
 	entered, err := queries.ReaderEnter(ctx, t.tx, gen.ReaderEnterParams{
-		AgentID: reader.AgentID, AgentType: reader.AgentType, Admin: fmt.Sprint(reader.Admin), Role: role,
+		AgentID: reader.AgentID, AgentType: reader.AgentType, Admin: strconv.FormatBool(reader.Admin), Role: role,
 	})
 	var pgErr *pgconn.PgError
 	switch {
@@ -128,13 +129,17 @@ func (t *transaction) become(ctx context.Context) error {
 	}
 }
 
-// failure is operationError, for which it is no right of a reader to write.
+// failure is operationError, which of a reader tells what it has a right to.
 func (t *transaction) failure(operation string, err error) error {
 	var pgErr *pgconn.PgError
-	if t.reader != nil && errors.As(err, &pgErr) && pgErr.Code == "25006" { // read_only_sql_transaction
-		err = fmt.Errorf("%w: a reader writes nothing: %w", ErrPermission, err)
+	if t.reader == nil || !errors.As(err, &pgErr) ||
+		pgErr.Code != "42501" && pgErr.Code != "25006" { // insufficient_privilege, read_only_sql_transaction
+		return operationError(operation, err)
 	}
-	return operationError(operation, err)
+	return &DatabaseError{
+		Op: operation, Err: fmt.Errorf("%w: %w", ErrPermission, err),
+		Hint: "a reader sees sessions, messages, its own memory and audit events, and writes nothing: use a context outside of AsReader for the rest",
+	}
 }
 
 // readWords begin the statements that only read.

@@ -272,8 +272,8 @@ func TestAsReaderRefusals(t *testing.T) {
 					})
 				},
 			} {
-				if err := run(); !errors.Is(err, store.ErrPermission) {
-					t.Errorf("%s of %q: got error %v, want ErrPermission", name, sql, err)
+				if err := run(); !errors.Is(err, store.ErrPermission) || !strings.Contains(err.Error(), "AsReader") {
+					t.Errorf("%s of %q: got error %v, want ErrPermission that speaks of the scope", name, sql, err)
 				}
 			}
 		}

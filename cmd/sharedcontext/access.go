@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,7 +33,13 @@ audit log; to read as an agent it becomes the reader, who sees what the rules of
 // rolesFlags adds the flags that name the roles.
 func rolesFlags(cmd *cobra.Command, roles *store.AccessRoles) {
 	cmd.Flags().StringVar(&roles.Service, "service-role", "", "the role of services (default sharedcontext_service)")
-	cmd.Flags().StringVar(&roles.Reader, "reader-role", "", "the role that a service becomes to read as an agent (default DATABASE_READER_ROLE or sharedcontext_reader)")
+	cmd.Flags().StringVar(&roles.Reader, "reader-role", "", "the role that a service becomes to read as an agent (default DATABASE_READER_ROLE, else sharedcontext_reader)")
+}
+
+// fromEnv fills in the name by which services look for the reader.
+func fromEnv(roles store.AccessRoles) store.AccessRoles {
+	roles.Reader = cmp.Or(roles.Reader, strings.TrimSpace(os.Getenv("DATABASE_READER_ROLE")))
+	return roles
 }
 
 func newAccessGrant(s streams) *cobra.Command {
@@ -46,15 +54,8 @@ CREATEROLE where a role is missing. The roles cannot log in: grant the service t
   sharedcontext access grant --service-role app --reader-role app_reader`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := store.ConfigFromEnv()
-			if err != nil {
-				return err
-			}
-			if roles.Reader == "" {
-				roles.Reader = config.ReaderRole
-			}
-			err = withMigrator(cmd.Context(), func(ctx context.Context, migrator *store.Migrator) error {
-				return migrator.GrantAccess(ctx, roles)
+			err := withMigrator(cmd.Context(), func(ctx context.Context, migrator *store.Migrator) error {
+				return migrator.GrantAccess(ctx, fromEnv(roles))
 			})
 			if err == nil {
 				fmt.Fprintln(s.out, `access granted; "sharedcontext access check" with the URL of a service says what it may`)
@@ -77,7 +78,7 @@ may be run before the migration that brings row-level security as well.`,
   sharedcontext access sql --service-role app > access.sql`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			script, err := roles.SQL()
+			script, err := fromEnv(roles).SQL()
 			if err != nil {
 				return usage("access sql: %w", err)
 			}

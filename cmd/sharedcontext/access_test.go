@@ -22,7 +22,7 @@ func TestAccess(t *testing.T) {
 	// These are the names of the roles that are dropped with the database.
 	database := strings.TrimPrefix(address.Path, "/")
 	service, reader := database+"_service", database+"_reader"
-	flags := []string{"--service-role", service, "--reader-role", reader}
+	flags := []string{"--service-role", service}
 	withDatabase(t, config.URL)
 	t.Setenv("DATABASE_READER_ROLE", reader)
 
@@ -76,6 +76,7 @@ func TestAccessUsage(t *testing.T) {
 	call(t, "access").want(t, exitUsage, "", "say grant, sql or check")
 	call(t, "access", "sql", "--service-role", "none").want(t, exitUsage, "", "invalid service")
 	call(t, "access", "sql").want(t, exitOK, `"sharedcontext_reader"`, "")
+	call(t, "access", "sql", "--reader-role", "app reader").want(t, exitOK, `"app reader sees"`, "")
 	for _, name := range []string{"grant", "check"} {
 		r := call(t, "access", name)
 		r.want(t, exitFailure, "", "check that the server runs")
