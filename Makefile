@@ -65,6 +65,11 @@ bench-sizes: ## Measure hot operations with 10 thousand, 1 million and 10 millio
 	@$(GO) build -o $(BIN)/sharedcontext ./cmd/sharedcontext && $(GO) build -o $(BIN)/sizelatency ./internal/cmd/sizelatency
 	@$(BIN)/sharedcontext dev --temporary -- $(BIN)/sizelatency -sizes $(SIZES) -plot docs/latency-by-size.svg
 
+.PHONY: bench-follow
+bench-follow: ## Measure what followers of a session cost its writers, and the delay from commit to follower
+	@$(GO) build -o $(BIN)/sharedcontext ./cmd/sharedcontext && $(GO) build -o $(BIN)/followcost ./internal/cmd/followcost
+	@$(BIN)/sharedcontext dev --temporary -- sh -ec '$(BIN)/sharedcontext migrate up >&2 && $(BIN)/followcost'
+
 .PHONY: bench-peers
 bench-peers: ## Print a table of the same operations through the store, pgx, database/sql, sqlx, GORM, bun and ent
 	cd bench && $(GO) run ./table $(BENCHFLAGS)

@@ -13,11 +13,11 @@ import (
 
 const (
 	// feedPage is how many rows of one topic a read takes.
-	feedPage = 200
+	feedPage = 500
 	// feedTopics is how many topics one statement asks about.
 	feedTopics = 50
 	// feedQueue is how many rows wait for a follower, before it has to read them again by itself.
-	feedQueue = 1000
+	feedQueue = 10_000
 	// feedRetry and feedRetryMax are the first and the longest pause after the database could not be asked.
 	feedRetry    = 50 * time.Millisecond
 	feedRetryMax = 5 * time.Second

@@ -208,7 +208,7 @@ func (m *Migrator) Status() (MigrationStatus, error) {
 	return MigrationStatus{Version: uint(max(version, 0)), Latest: schema.Latest(), Dirty: dirty}, nil
 }
 
-// Up applies all migrations that are missing. A database that a newer program has migrated stays as it is. A table that is
+// Up applies all migrations that are missing, to an empty database in one transaction. A database that a newer program has migrated stays as it is. A table that is
 // too busy to be changed is tried again for a while. Up may be called again after it has failed, and goes on from there; where
 // a program was killed in the middle of a migration, it finds out what was done.
 func (m *Migrator) Up(ctx context.Context) error {
@@ -216,11 +216,14 @@ func (m *Migrator) Up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if status.Dirty {
+	switch {
+	case status.Dirty:
 		if err := m.recover(ctx, int(status.Version)); err != nil {
 			return schemaError("migrate up", err)
 		}
-	} else if status.Version >= status.Latest {
+	case status.Version == 0:
+		return schemaError("migrate up", m.create(ctx))
+	case status.Version >= status.Latest:
 		return nil
 	}
 	return m.To(ctx, status.Latest)

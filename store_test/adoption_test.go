@@ -88,14 +88,14 @@ INSERT INTO schema_version (version, applied_at, description) VALUES (1, '2023-0
 // row is a row by its columns, as PostgreSQL writes it in JSON.
 type row map[string]any
 
-// rowsOf returns the rows of a table by their id.
+// rowsOf returns the rows of a table by their id, but for the transactions that wrote them.
 func rowsOf(tb testing.TB, conn *pgx.Conn, table string) map[string]row {
 	tb.Helper()
 	key := "id"
 	if table == "schema_version" {
 		key = "version"
 	}
-	found, err := conn.Query(tb.Context(), fmt.Sprintf("SELECT %s::text, to_jsonb(t)::text FROM %s t", key, table))
+	found, err := conn.Query(tb.Context(), fmt.Sprintf("SELECT %s::text, (to_jsonb(t) - 'transaction_id')::text FROM %s t", key, table))
 	if err != nil {
 		tb.Fatal(err)
 	}

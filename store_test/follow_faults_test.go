@@ -275,7 +275,7 @@ func TestSlowFollower(t *testing.T) {
 	quick := followSession(ctx, t, f.Manager, store.FollowParams{SessionID: f.session.ID, Reader: alice})
 	quick.next(2)
 	var want []string
-	for batch := range 6 {
+	for batch := range 26 {
 		messages := make([]store.NewMessage, 500)
 		for i := range messages {
 			content := fmt.Sprintf("%d.%d", batch, i)

@@ -61,7 +61,7 @@ func catalog(tb testing.TB, conn *pgx.Conn) []string {
 				|| CASE relkind WHEN 'v' THEN ' ' || pg_get_viewdef(oid) ELSE '' END
 			FROM relation WHERE relkind <> 'i'
 			UNION ALL
-			SELECT format('column %s.%s %s %s', relname, attnum, attname, format_type(atttypid, atttypmod))
+			SELECT format('column %s.%s %s %s', relname, row_number() OVER (PARTITION BY attrelid ORDER BY attnum), attname, format_type(atttypid, atttypmod))
 				|| CASE WHEN attnotnull THEN ' not null' ELSE '' END || coalesce(' default ' || pg_get_expr(adbin, adrelid), '')
 			FROM relation
 			JOIN pg_attribute a ON attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
@@ -179,6 +179,41 @@ func TestMigrationsUpAndDown(t *testing.T) {
 	}
 	if diff := cmp.Diff(schemas[latest], catalog(t, conn)); diff != "" {
 		t.Errorf("up from nothing again (-first +second):\n%s", diff)
+	}
+}
+
+// An empty database comes to be what all migrations one after the other make of it.
+func TestCreationEqualsMigrations(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var catalogs [2][]string
+	for i, way := range []func(*store.Migrator) error{
+		func(m *store.Migrator) error { return m.Up(ctx) },
+		func(m *store.Migrator) error { return m.To(ctx, schema.Latest()) },
+	} {
+		config := storetest.EmptyConfig(t)
+		migrator := openMigrator(t, config)
+		if err := way(migrator); err != nil {
+			t.Fatal(err)
+		}
+		wantVersion(t, migrator, schema.Latest())
+		conn := connect(t, config)
+		catalogs[i] = catalog(t, conn)
+		if len(catalogs[i]) < 100 {
+			t.Fatalf("the catalog has %d lines", len(catalogs[i]))
+		}
+		rows, err := conn.Query(ctx, "SELECT version || ' ' || description FROM schema_version ORDER BY version")
+		if err != nil {
+			t.Fatal(err)
+		}
+		versions, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		catalogs[i] = append(catalogs[i], versions...)
+	}
+	if diff := cmp.Diff(catalogs[1], catalogs[0]); diff != "" {
+		t.Error("-by migrations +at once:\n", diff)
 	}
 }
 
@@ -323,6 +358,31 @@ func (f tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.Trace
 
 func (tracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
+// A creation that is cancelled leaves nothing, and the next one completes.
+func TestCancelledCreation(t *testing.T) {
+	t.Parallel()
+	config := storetest.EmptyConfig(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	config.Tracer = tracer(func(sql string) {
+		if strings.Contains(sql, "CREATE TABLE sessions") {
+			cancel()
+		}
+	})
+	migrator := openMigrator(t, config)
+	if err := migrator.Up(ctx); err != nil { // unless the server was faster
+		wantError(t, err, context.Canceled)
+		wantVersion(t, migrator, 0)
+		if n := ask[int64](t, connect(t, config), "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'sessions'"); n != 0 {
+			t.Error("tables are left")
+		}
+	}
+	if err := migrator.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantVersion(t, migrator, schema.Latest())
+}
+
 // The migration that runs when ctx ends is cancelled and taken back; the next one does not begin, and a later run completes.
 func TestCancelledMigration(t *testing.T) {
 	t.Parallel()
@@ -335,7 +395,7 @@ func TestCancelledMigration(t *testing.T) {
 		}
 	})
 	migrator := openMigrator(t, config)
-	err := migrator.Up(ctx)
+	err := migrator.To(ctx, schema.Latest())
 	wantError(t, err, context.Canceled)
 	// The step was cancelled and taken back, or the server was faster.
 	status, statusErr := migrator.Status()
