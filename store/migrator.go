@@ -222,7 +222,11 @@ func (m *Migrator) Up(ctx context.Context) error {
 			return schemaError("migrate up", err)
 		}
 	case status.Version == 0:
-		return schemaError("migrate up", m.create(ctx))
+		err := m.mayMigrate(ctx)
+		if err == nil {
+			err = m.create(ctx)
+		}
+		return schemaError("migrate up", err)
 	case status.Version >= status.Latest:
 		return nil
 	}
