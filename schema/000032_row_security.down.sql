@@ -9,7 +9,7 @@ BEGIN
     FOREACH relation IN ARRAY ARRAY['schema_migrations', 'schema_version', 'sessions', 'message_keys', 'messages', 'agent_memory',
                                     'secure_tokens', 'audit_log', 'audit_seal', 'audit_seal_horizon']
     LOOP
-        EXECUTE format('DROP POLICY IF EXISTS readers_add_nothing ON %I', relation);
+        EXECUTE format('DROP POLICY IF EXISTS readers_remove_nothing ON %I', relation);
         EXECUTE format('ALTER TABLE %I DISABLE ROW LEVEL SECURITY', relation);
     END LOOP;
 END;

@@ -2,9 +2,10 @@
 -- what a policy gives to its role. The owner pays nothing for it (ENABLE, not FORCE). Roles belong to the whole server, so
 -- that no migration makes them: `sharedcontext access grant` makes a service and a reader, with their policies.
 --
--- The policy made here takes away only: where a session names a reader, as store.AsReader does, it adds no row, whatever
--- role it has got back to. The roles of Supabase's API lose the rights that its default privileges have given them: what
--- row-level security does not cover, TRUNCATE for one, is closed to them as well.
+-- The policy made here takes away only: where a session names a reader, as store.AsReader does, it removes no row, whatever
+-- role it has got back to; what a service adds and changes then, its own policies decide. The roles of Supabase's API lose
+-- the rights that its default privileges have given them: what row-level security does not cover, TRUNCATE for one, is
+-- closed to them as well.
 SET LOCAL lock_timeout = '5s';
 
 DO $$
@@ -16,8 +17,8 @@ BEGIN
                                     'secure_tokens', 'audit_log', 'audit_seal', 'audit_seal_horizon']
     LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', relation);
-        EXECUTE format('CREATE POLICY readers_add_nothing ON %I AS RESTRICTIVE FOR INSERT '
-            'WITH CHECK (coalesce((SELECT current_setting(''sharedcontext.agent_id'', true)), '''') = '''')', relation);
+        EXECUTE format('CREATE POLICY readers_remove_nothing ON %I AS RESTRICTIVE FOR DELETE '
+            'USING (coalesce((SELECT current_setting(''sharedcontext.agent_id'', true)), '''') = '''')', relation);
     END LOOP;
 
     FOR api_role IN SELECT rolname FROM pg_catalog.pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP

@@ -255,7 +255,7 @@ func TestServiceRights(t *testing.T) {
 		"UPDATE sessions SET id = 'x'", "UPDATE agent_memory SET agent_id = 'x'", "UPDATE secure_tokens SET agent_id = 'x'",
 		"DELETE FROM message_keys", "UPDATE message_keys SET message_id = 1",
 		"INSERT INTO schema_version (version) VALUES (99)", "UPDATE schema_migrations SET dirty = true", "DELETE FROM schema_version",
-		"ALTER TABLE messages ADD COLUMN x int", "ALTER TABLE messages DISABLE ROW LEVEL SECURITY", "DROP POLICY readers_add_nothing ON messages",
+		"ALTER TABLE messages ADD COLUMN x int", "ALTER TABLE messages DISABLE ROW LEVEL SECURITY", "DROP POLICY readers_remove_nothing ON messages",
 		"DROP TABLE sessions CASCADE", "CREATE INDEX ON messages (content)", "ALTER TABLE audit_log DISABLE TRIGGER ALL",
 		"SELECT setval('audit_log_id_seq', 1)",
 	} {
@@ -412,7 +412,7 @@ func TestRightsCoverEveryTable(t *testing.T) {
 		  AND (NOT c.relrowsecurity OR NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive)
 		       OR NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND NOT p.polpermissive))`)
 	if len(got) > 0 {
-		t.Errorf("tables without row-level security, a policy for services or readers_add_nothing: %q; "+
+		t.Errorf("tables without row-level security, a policy for services or readers_remove_nothing: %q; "+
 			"give each all of it in its migration and in store/access_rights.go", got)
 	}
 }

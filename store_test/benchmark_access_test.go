@@ -2,14 +2,16 @@ package store_test
 
 import (
 	"context"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/sharedcontext/sharedcontext/v2/store"
 	"github.com/sharedcontext/sharedcontext/v2/storetest"
 )
 
 // Each operation as the owner of the tables, whom row-level security does not concern, and as a service, for whom the
-// policies are added: compare the lines /owner and /service. Both use the same database.
+// policies are added, in turn on the same database.
 func BenchmarkAccess(b *testing.B) {
 	bench, service := newServiceBench(b)
 	message := store.NewMessage{Sender: "agent_1", SenderType: "claude", Content: "The lexer splits the statement in one pass and allocates nothing."}
@@ -49,26 +51,52 @@ func BenchmarkAccess(b *testing.B) {
 		}},
 	} {
 		b.Run(operation.name, func(b *testing.B) {
-			for _, role := range []struct {
-				name string
-				ctx  context.Context
-				m    *store.Manager
-			}{{"owner", bench.ctx, bench.Manager}, {"service", service.ctx, service.Manager}} {
-				b.Run(role.name, func(b *testing.B) {
-					for b.Loop() {
-						if err := operation.call(role.ctx, role.m); err != nil {
-							b.Fatal(err)
-						}
-					}
-				})
-			}
+			inTurn(b, []way{
+				{"owner", 1, func() error { return operation.call(bench.ctx, bench.Manager) }},
+				{"service", 1, func() error { return operation.call(service.ctx, service.Manager) }},
+			})
 		})
 	}
 }
 
-// A page of messages that a reader may see: by GetMessages; by SQL of a service's own, which has to say by itself what the
-// reader may see, in a transaction and without; and by the same SQL without that condition in the scope of the reader, by
-// a statement and by 10 statements of one connection.
+// way is one of several ways to do the same.
+type way struct {
+	name  string
+	times int // that one call does it
+	call  func() error
+}
+
+// inTurn calls the ways one after the other, so that whatever else the machine does slows each of them alike, and reports
+// the median time of each in microseconds, and as a multiple of the first.
+func inTurn(b *testing.B, ways []way) {
+	b.Helper()
+	took := make([][]float64, len(ways))
+	for b.Loop() {
+		for i, way := range ways {
+			start := time.Now()
+			if err := way.call(); err != nil {
+				b.Fatal(err)
+			}
+			took[i] = append(took[i], float64(time.Since(start).Nanoseconds())/1000/float64(way.times))
+		}
+	}
+	b.ReportMetric(0, "ns/op") // of all ways together
+	var first float64
+	for i, way := range ways {
+		slices.Sort(took[i])
+		median := took[i][len(took[i])/2]
+		b.ReportMetric(median, way.name+"-µs")
+		if i == 0 {
+			first = median
+		} else {
+			b.ReportMetric(median/first, way.name+"-ratio")
+		}
+	}
+}
+
+// A page of messages that a reader may see: by SQL of a service's own, which has to say by itself what the reader may see,
+// without a transaction and in one; by GetMessages; and by the same SQL without that condition in the scope of the reader,
+// one statement by itself, and one of 10 of a connection.
 func BenchmarkAsReader(b *testing.B) {
 	bench, service := newServiceBench(b)
 	const (
@@ -82,20 +110,17 @@ func BenchmarkAsReader(b *testing.B) {
 		_, err := store.ExecuteQuery(ctx, sql, bench.session.ID)
 		return err
 	}
-	for _, way := range []struct {
-		name string
-		call func() error
-	}{
-		{"operation", func() error {
+	inTurn(b, []way{
+		{"raw", 1, func() error { return read(service.ctx, columns+by+condition+last) }},
+		{"raw-in-tx", 1, func() error {
+			return service.InTx(service.ctx, func(ctx context.Context) error { return read(ctx, columns+by+condition+last) })
+		}},
+		{"operation", 1, func() error {
 			_, err := service.GetMessages(service.ctx, store.GetMessagesParams{SessionID: bench.session.ID, Reader: alice, Limit: 50})
 			return err
 		}},
-		{"raw", func() error { return read(service.ctx, columns+by+condition+last) }},
-		{"raw in a transaction", func() error {
-			return service.InTx(service.ctx, func(ctx context.Context) error { return read(ctx, columns+by+condition+last) })
-		}},
-		{"as reader", func() error { return read(scope, columns+by+last) }},
-		{"as reader, 10 of a connection", func() error {
+		{"as-reader", 1, func() error { return read(scope, columns+by+last) }},
+		{"as-reader-conn", 10, func() error {
 			return store.GetDBConnection(scope, func(ctx context.Context, conn *store.Conn) error {
 				for range 10 {
 					rows, err := conn.Query(ctx, columns+by+last, bench.session.ID)
@@ -114,15 +139,7 @@ func BenchmarkAsReader(b *testing.B) {
 				return nil
 			})
 		}},
-	} {
-		b.Run(way.name, func(b *testing.B) {
-			for b.Loop() {
-				if err := way.call(); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
+	})
 }
 
 // newServiceBench returns a bench of the owner and one of a service on the same database, with an entry of memory.
