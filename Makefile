@@ -26,13 +26,14 @@ demo: ## Start a private PostgreSQL, let agents write and read a shared context,
 .PHONY: test
 test: ## Run all tests with the race detector
 	$(GO) test -race $(TESTFLAGS) ./...
+	cd telemetry && $(GO) test -race $(TESTFLAGS) ./...
 
 # The tests of the store by category, each a list of files of store_test/. What is in none of them is integration.
 CONCURRENCY := concurrency memory_concurrency tokens_refresh message_keys transaction_options cleanup cleanup_sessions audit_seal
 SECURITY    := visibility hostile_text hostile_arguments query_log tokens tokens_secrecy memory_input dependencies access reader_scope reader_role supabase
 FAILURE     := connection_failure starvation manager_close transaction_misuse initialize migrations
 
-.PHONY: test-unit test-integration test-concurrency test-security test-failure
+.PHONY: test-unit test-integration test-concurrency test-security test-faults test-failure
 test-unit: ## Run the tests that need no database operations: rules of input, URLs, placeholders, times
 	$(GO) test -race $(TESTFLAGS) ./store ./schema
 test-integration: ## Run the tests of the store on a server that are in no other category
@@ -41,17 +42,21 @@ test-concurrency: ## Run the tests of many agents, processes and retries at once
 	$(GO) test -race $(TESTFLAGS) ./store_test -run "$$(./.ci/tests-in $(CONCURRENCY))"
 test-security: ## Run the tests of visibility, hostile input, secrets and tampering
 	$(GO) test -race $(TESTFLAGS) ./store_test -run "$$(./.ci/tests-in $(SECURITY))"
+test-faults: ## Run the tests that cut connections, kill servers and fill disks under load, with a ledger of what was acknowledged
+	$(GO) test -race $(TESTFLAGS) ./fault_test ./internal/faultproxy ./internal/ledger
 test-failure: ## Run the tests of lost servers, cancelled work, misuse and interrupted migrations
 	$(GO) test -race $(TESTFLAGS) ./store_test -run "$$(./.ci/tests-in $(FAILURE))"
 
 .PHONY: cover
 cover: ## Run the tests and print the coverage of hand-written code; fails below $(COVER_MIN) %
 	$(GO) test -coverpkg=./store,./storetest,./schema,./internal/...,./cmd/... -coverprofile=coverage.out ./...
+	cd telemetry && $(GO) test -coverprofile=coverage.out ./... && tail -n +2 coverage.out >>../coverage.out
 	@./.ci/coverage coverage.out $(COVER_MIN)
 
 .PHONY: bench
 bench: ## Run the benchmarks of the store beside hand-written pgx
 	$(GO) test -run '^$$' -bench . -benchmem -count 6 ./store_test
+	cd telemetry && $(GO) test -run '^$$' -bench . -benchmem -count 6
 
 .PHONY: bench-indexes
 bench-indexes: ## Measure what each index costs the operations, before and after the indexes that serve none were dropped
@@ -101,6 +106,7 @@ lint: $(BIN)/golangci-lint ## Check formatting and run the linters
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	$(BIN)/golangci-lint run
+	cd telemetry && $(GO) mod tidy -diff && $(GO) vet ./... && $(BIN)/golangci-lint run
 	@./.ci/file-rules
 
 .PHONY: fmt
@@ -109,7 +115,7 @@ fmt: $(BIN)/golangci-lint ## Format the Go code
 
 .PHONY: clean
 clean: ## Remove what the targets have built
-	rm -rf $(BIN) coverage.out
+	rm -rf $(BIN) coverage.out telemetry/coverage.out
 
 $(BIN)/sqlc: go.mod
 	$(GO) build -o $@ github.com/sqlc-dev/sqlc/cmd/sqlc

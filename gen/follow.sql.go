@@ -80,7 +80,7 @@ FROM (
                unnest($5::text[]) AS after_transaction,
                unnest($6::bigint[]) AS after_id
     ) AS input
-    OFFSET 0
+    LIMIT 50
 ) AS topic
 LEFT JOIN LATERAL (
     SELECT id, agent_id, session_id, key, value, metadata, created_at, updated_at, expires_at, transaction_id
@@ -121,7 +121,7 @@ type MemoryFollowRow struct {
 	ExpiresAt     *time.Time
 }
 
-// What is new in each of several parts of agents' memory, the global one where the session is empty: entries that were set
+// What is new in each of at most 50 parts of agents' memory, the global one where the session is empty: entries that were set
 // and are live, otherwise as MessageFollow. Few enough entries are in each part that all are looked at.
 func (q *Queries) MemoryFollow(ctx context.Context, db DBTX, arg MemoryFollowParams) ([]MemoryFollowRow, error) {
 	rows, err := db.Query(ctx, memoryFollow,
@@ -188,7 +188,7 @@ FROM (
                unnest($4::text[]) AS after_transaction,
                unnest($5::bigint[]) AS after_id
     ) AS input
-    OFFSET 0
+    LIMIT 50
 ) AS topic
 LEFT JOIN sessions s ON s.id = topic.session_id
 LEFT JOIN LATERAL (
@@ -211,12 +211,19 @@ LEFT JOIN LATERAL (
         (
             SELECT m.id, m.session_id, m.sender, m.sender_type, m.content, m.visibility, m.message_type, m.metadata, m.timestamp, m.parent_message_id, m.transaction_id
             FROM pg_snapshot_xip(topic.behind) AS running (transaction_id)
-            JOIN messages m ON m.session_id = s.id AND m.transaction_id = running.transaction_id
-            WHERE (m.transaction_id, m.id) > (topic.after_transaction, topic.after_id)
-              AND pg_visible_in_snapshot(m.transaction_id, topic.until)
-              AND (m.visibility = ANY ($6::text[])
-                OR (m.visibility = ANY ($7::text[]) AND m.sender = $8)
-                OR (m.visibility = ANY ($9::text[]) AND m.sender_type = $10))
+            CROSS JOIN LATERAL (
+                SELECT id, session_id, sender, sender_type, content, visibility, message_type, metadata, timestamp, parent_message_id, transaction_id
+                FROM messages m
+                WHERE m.session_id = s.id
+                  AND m.transaction_id = running.transaction_id
+                  AND (m.transaction_id, m.id) > (topic.after_transaction, topic.after_id)
+                  AND pg_visible_in_snapshot(m.transaction_id, topic.until)
+                  AND (m.visibility = ANY ($6::text[])
+                    OR (m.visibility = ANY ($7::text[]) AND m.sender = $8)
+                    OR (m.visibility = ANY ($9::text[]) AND m.sender_type = $10))
+                ORDER BY m.id
+                LIMIT $11
+            ) m
             ORDER BY m.transaction_id, m.id
             LIMIT $11
         )
@@ -260,7 +267,8 @@ type MessageFollowRow struct {
 // What is new in each of several sessions, as far as the reader may see it, in the order of transactions and ids: what the
 // moment "behind" did not show and the moment "until" did, now where that is empty, after one transaction and id. What a
 // moment did not show is what transactions wrote that were to come (from xmax on) or were running (xip): two short parts
-// of an index. Each session gives at least one row; a session without news, or that does not exist, gives id 0.
+// of an index. At most 50 sessions are looked at: of more, the planner would expect so much work that the server compiled
+// the statement each time. Each session gives at least one row; one without news, or that does not exist, gives id 0.
 func (q *Queries) MessageFollow(ctx context.Context, db DBTX, arg MessageFollowParams) ([]MessageFollowRow, error) {
 	rows, err := db.Query(ctx, messageFollow,
 		arg.SessionIds,

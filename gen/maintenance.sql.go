@@ -264,3 +264,16 @@ func (q *Queries) SessionLockUnused(ctx context.Context, db DBTX, arg SessionLoc
 	}
 	return items, nil
 }
+
+const statementTimeoutOff = `-- name: StatementTimeoutOff :exec
+SELECT set_config('statement_timeout', '0', true)
+`
+
+// Lets the rest of a transaction take longer than a request may.
+func (q *Queries) StatementTimeoutOff(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, statementTimeoutOff)
+	if err != nil {
+		return fmt.Errorf("query StatementTimeoutOff: %w", err)
+	}
+	return nil
+}

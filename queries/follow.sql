@@ -9,7 +9,8 @@ SELECT pg_current_snapshot()::text AS now,
 -- What is new in each of several sessions, as far as the reader may see it, in the order of transactions and ids: what the
 -- moment "behind" did not show and the moment "until" did, now where that is empty, after one transaction and id. What a
 -- moment did not show is what transactions wrote that were to come (from xmax on) or were running (xip): two short parts
--- of an index. Each session gives at least one row; a session without news, or that does not exist, gives id 0.
+-- of an index. At most 50 sessions are looked at: of more, the planner would expect so much work that the server compiled
+-- the statement each time. Each session gives at least one row; one without news, or that does not exist, gives id 0.
 -- name: MessageFollow :many
 SELECT topic.place::integer AS place,
        topic.now::text AS now,
@@ -35,7 +36,7 @@ FROM (
                unnest(@after_transactions::text[]) AS after_transaction,
                unnest(@after_ids::bigint[]) AS after_id
     ) AS input
-    OFFSET 0
+    LIMIT 50
 ) AS topic
 LEFT JOIN sessions s ON s.id = topic.session_id
 LEFT JOIN LATERAL (
@@ -58,12 +59,19 @@ LEFT JOIN LATERAL (
         (
             SELECT m.*
             FROM pg_snapshot_xip(topic.behind) AS running (transaction_id)
-            JOIN messages m ON m.session_id = s.id AND m.transaction_id = running.transaction_id
-            WHERE (m.transaction_id, m.id) > (topic.after_transaction, topic.after_id)
-              AND pg_visible_in_snapshot(m.transaction_id, topic.until)
-              AND (m.visibility = ANY (@seen::text[])
-                OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
-                OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))
+            CROSS JOIN LATERAL (
+                SELECT *
+                FROM messages m
+                WHERE m.session_id = s.id
+                  AND m.transaction_id = running.transaction_id
+                  AND (m.transaction_id, m.id) > (topic.after_transaction, topic.after_id)
+                  AND pg_visible_in_snapshot(m.transaction_id, topic.until)
+                  AND (m.visibility = ANY (@seen::text[])
+                    OR (m.visibility = ANY (@own::text[]) AND m.sender = @reader)
+                    OR (m.visibility = ANY (@kin::text[]) AND m.sender_type = @reader_type))
+                ORDER BY m.id
+                LIMIT @max_rows
+            ) m
             ORDER BY m.transaction_id, m.id
             LIMIT @max_rows
         )
@@ -73,7 +81,7 @@ LEFT JOIN LATERAL (
 ) m ON true
 ORDER BY topic.place, m.transaction_id, m.id;
 
--- What is new in each of several parts of agents' memory, the global one where the session is empty: entries that were set
+-- What is new in each of at most 50 parts of agents' memory, the global one where the session is empty: entries that were set
 -- and are live, otherwise as MessageFollow. Few enough entries are in each part that all are looked at.
 -- name: MemoryFollow :many
 SELECT topic.place::integer AS place,
@@ -99,7 +107,7 @@ FROM (
                unnest(@after_transactions::text[]) AS after_transaction,
                unnest(@after_ids::bigint[]) AS after_id
     ) AS input
-    OFFSET 0
+    LIMIT 50
 ) AS topic
 LEFT JOIN LATERAL (
     SELECT *

@@ -85,6 +85,10 @@ WITH deleted AS (
 )
 SELECT count(*) FROM deleted;
 
+-- Lets the rest of a transaction take longer than a request may.
+-- name: StatementTimeoutOff :exec
+SELECT set_config('statement_timeout', '0', true);
+
 -- Locks one batch of inactive sessions that nothing has happened in since a time, from a key on; those that somebody
 -- writes to or deletes at the moment are left out. Until the transaction ends no message can be added to them.
 -- name: SessionLockUnused :many

@@ -10,7 +10,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // The roles that [AccessRoles] and [Config] name by default.
@@ -160,6 +159,5 @@ func (m *Migrator) GrantAccess(ctx context.Context, roles AccessRoles) error {
 
 // isGrantedAtOnce reports whether a grant failed because another database of the server granted the same role just then.
 func isGrantedAtOnce(err error) bool {
-	var pgErr *pgconn.PgError
-	return errors.As(err, &pgErr) && (pgErr.Code == "42710" || pgErr.Code == "XX000" && strings.Contains(pgErr.Message, "concurrently"))
+	return hasCode(err, "42710") || hasCode(err, "XX000") && strings.Contains(err.Error(), "concurrently") // duplicate_object; no code of its own
 }

@@ -58,7 +58,7 @@ var tableOperations = []struct {
 func (m *Manager) CheckAccess(ctx context.Context) (AccessReport, error) {
 	const operation = "check access"
 	report := AccessReport{ReaderRole: m.config.ReaderRole, Operations: []AccessOperation{}, Excess: []string{}}
-	role, err := query(ctx, m, operation, func(db gen.DBTX) (gen.AccessRoleRow, error) {
+	role, err := repeatable(ctx, m, operation, func(db gen.DBTX) (gen.AccessRoleRow, error) {
 		return queries.AccessRole(ctx, db, m.config.ReaderRole)
 	})
 	if err != nil {
@@ -69,7 +69,7 @@ func (m *Manager) CheckAccess(ctx context.Context) (AccessReport, error) {
 	for i, table := range rights {
 		names[i] = table.table
 	}
-	found, err := query(ctx, m, operation, func(db gen.DBTX) ([]gen.AccessTableListRow, error) {
+	found, err := repeatable(ctx, m, operation, func(db gen.DBTX) ([]gen.AccessTableListRow, error) {
 		return queries.AccessTableList(ctx, db, names)
 	})
 	if err != nil {

@@ -165,7 +165,7 @@ func (m *Manager) ListAudit(ctx context.Context, params ListAuditParams) (AuditP
 	if err := params.Reader.mayAudit(operation, params.AgentID); err != nil {
 		return AuditPage{}, err
 	}
-	rows, err := query(ctx, m, operation, func(db gen.DBTX) ([]gen.AuditLog, error) {
+	rows, err := repeatable(ctx, m, operation, func(db gen.DBTX) ([]gen.AuditLog, error) {
 		from := params.From.UTC()
 		switch {
 		case params.SessionID != "":
@@ -324,7 +324,7 @@ func (m *Manager) SummarizeAudit(ctx context.Context, params SummarizeAuditParam
 			return AuditActivityPage{}, err
 		}
 	}
-	rows, err := query(ctx, m, operation, func(db gen.DBTX) ([]AuditActivity, error) {
+	rows, err := repeatable(ctx, m, operation, func(db gen.DBTX) ([]AuditActivity, error) {
 		if params.AgentID == "" {
 			rows, err := queries.AuditSummary(ctx, db, gen.AuditSummaryParams{
 				AfterAgentID: after.AgentID, AfterEventType: after.EventType, MaxRows: limit + 1,

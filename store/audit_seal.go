@@ -45,7 +45,7 @@ func (m *Manager) SealAudit(ctx context.Context) (SealReport, error) {
 	for more := true; more; {
 		var blocks, rows int64
 		// In another isolation level the rows that became visible since the beginning would not be seen.
-		err := m.InTxOptions(ctx, TxOptions{Isolation: pgx.ReadCommitted}, func(ctx context.Context) (err error) {
+		err := m.inTx(ctx, TxOptions{Isolation: pgx.ReadCommitted}, true, func(ctx context.Context) (err error) {
 			report.Busy, report.Waiting = false, false
 			blocks, rows, more, err = m.sealRound(ctx, &report)
 			return err
@@ -142,7 +142,7 @@ func (m *Manager) expireSeals(ctx context.Context) error {
 
 // auditExpiredBefore returns the time up to which the cleanup has deleted audit rows.
 func (m *Manager) auditExpiredBefore(ctx context.Context, operation string) (time.Time, error) {
-	micros, err := query(ctx, m, operation, func(db gen.DBTX) (int64, error) { return queries.AuditExpiredBefore(ctx, db) })
+	micros, err := repeatable(ctx, m, operation, func(db gen.DBTX) (int64, error) { return queries.AuditExpiredBefore(ctx, db) })
 	return time.UnixMicro(micros).UTC(), err
 }
 
@@ -218,7 +218,7 @@ func (m *Manager) VerifyAudit(ctx context.Context) (AuditVerification, error) {
 		}
 		previous = block
 	}
-	report.Unsealed, err = query(ctx, m, operation, func(db gen.DBTX) (int64, error) { return queries.AuditUnsealed(ctx, db) })
+	report.Unsealed, err = repeatable(ctx, m, operation, func(db gen.DBTX) (int64, error) { return queries.AuditUnsealed(ctx, db) })
 	if report.Blocks > 0 {
 		report.LastBlock, report.LastDigest = previous.SealNo, hex.EncodeToString(previous.Digest)
 	}
@@ -229,7 +229,7 @@ func (m *Manager) VerifyAudit(ctx context.Context) (AuditVerification, error) {
 // that it deleted more.
 func (m *Manager) verifyBlock(ctx context.Context, operation string, afterSealNo int64, expired *time.Time) (gen.AuditSealVerifyRow, error) {
 	for {
-		block, err := query(ctx, m, operation, func(db gen.DBTX) (gen.AuditSealVerifyRow, error) {
+		block, err := repeatable(ctx, m, operation, func(db gen.DBTX) (gen.AuditSealVerifyRow, error) {
 			return queries.AuditSealVerify(ctx, db, gen.AuditSealVerifyParams{ExpiredBefore: *expired, AfterSealNo: afterSealNo})
 		})
 		if err != nil || block.Intact && len(block.Removed) == 0 {

@@ -26,7 +26,8 @@ type CleanupReport struct {
 // session_deleted of the agent "system" each; and tokens, as [Manager.CleanupExpiredTokens] does.
 //
 // It works in small batches, each a transaction of its own, and waits for nobody: rows that are in use at the moment are
-// left for the next time. Many processes may run it at once, and one that was interrupted may simply be run again. A
+// left for the next time. Many processes may run it at once, and one that was interrupted may simply be run again. The
+// sessions are deleted without statement_timeout, as they may hold any number of messages; ctx bounds all of it. A
 // session that gets a message while it would be deleted stays. At the end it seals the audit log, see [Manager.SealAudit],
 // unless ctx is in a transaction. When Cleanup fails, the report says what was deleted until then.
 func (m *Manager) Cleanup(ctx context.Context) (CleanupReport, error) {
@@ -91,7 +92,7 @@ func (m *Manager) deleteOldAudit(ctx context.Context) (int64, error) {
 func (m *Manager) deleteInBatches(ctx context.Context, operation string, batch func(db gen.DBTX) (int64, error)) (int64, error) {
 	var deleted int64
 	for {
-		n, err := query(ctx, m, operation, batch)
+		n, err := repeatable(ctx, m, operation, batch)
 		deleted += n
 		if err != nil || n < cleanupBatch {
 			return deleted, err
@@ -107,7 +108,14 @@ func (m *Manager) deleteInactiveSessions(ctx context.Context) (int64, error) {
 	for more := true; more; {
 		var n int64
 		// Two statements, so that the second one sees what was committed before the first one had its locks.
-		err := m.InTx(ctx, func(ctx context.Context) error {
+		err := m.inTx(ctx, TxOptions{}, true, func(ctx context.Context) error {
+			// Sessions have any number of messages. A batch that is cancelled would be so the next time too.
+			_, err := query(ctx, m, operation, func(db gen.DBTX) (struct{}, error) {
+				return struct{}{}, queries.StatementTimeoutOff(ctx, db)
+			})
+			if err != nil {
+				return err
+			}
 			locked, err := query(ctx, m, operation, func(db gen.DBTX) ([]gen.SessionLockUnusedRow, error) {
 				return queries.SessionLockUnused(ctx, db, candidates)
 			})

@@ -15,11 +15,14 @@ import (
 
 // The defaults of [Config].
 const (
-	defaultAcquireTimeout           = 30 * time.Second
-	defaultStatementTimeout         = 30 * time.Second
-	defaultPoolSize                 = 20
-	defaultMaxConnections           = 20
-	defaultMinConnections           = 2
+	defaultAcquireTimeout   = 30 * time.Second
+	defaultStatementTimeout = 30 * time.Second
+	defaultPoolSize         = 20
+	defaultMaxConnections   = 20
+	defaultMinConnections   = 2
+	// defaultNotifyInterval is short enough that nobody notices. A notification takes a lock of the whole database when it
+	// commits, so that each write cannot have its own.
+	defaultNotifyInterval           = 20 * time.Millisecond
 	defaultAuditRetention           = 30 * day
 	defaultInactiveSessionRetention = 7 * day
 )
@@ -63,13 +66,17 @@ type Config struct {
 	// than the pool can hold is an error.
 	MinConnections int
 
-	// QueryLogging is ENABLE_QUERY_LOGGING: log each query, without its parameters. The default is false.
+	// QueryLogging is ENABLE_QUERY_LOGGING: log each query with its operation, duration and rows, without its parameters:
+	// at level INFO, or WARN where it fails. The default is false.
 	QueryLogging bool
+	// SlowQuery is DATABASE_SLOW_QUERY: log each query that takes this long or longer at level WARN, also where
+	// QueryLogging is false. It includes the time in which its rows are read. At most 300 s; the default is none.
+	SlowQuery time.Duration
 	// Logger gets the log. The default is slog.Default().
 	Logger *slog.Logger
 
-	// AllowNewerSchema is DATABASE_ALLOW_NEWER_SCHEMA: accept a database that a newer program has migrated, as long as it
-	// holds all that this one needs. For rolling deployments, in which both run side by side. The default is false.
+	// AllowNewerSchema is DATABASE_ALLOW_NEWER_SCHEMA: accept a database that a newer program has migrated or is migrating, as
+	// long as it holds all that this one needs. For rolling deployments, in which both run side by side. The default is false.
 	AllowNewerSchema bool
 
 	// ReaderRole is DATABASE_READER_ROLE: the role that statements in the scope of [AsReader] run as, which "sharedcontext
@@ -92,6 +99,10 @@ type Config struct {
 	StatementTimeout time.Duration
 	// ExecMode is how statements are sent. The default suits URL: see [ExecModeAuto].
 	ExecMode ExecMode
+	// NotifyInterval is how often at most this process tells those who follow sessions that there is news, beside the writes
+	// and not as part of them. The default is 20 ms. A negative duration means never: followers then find out by asking,
+	// every five seconds.
+	NotifyInterval time.Duration
 	// Tracer, if any, is told about every query and connection; it may implement more of pgx's tracer interfaces.
 	Tracer pgx.QueryTracer
 }
@@ -110,6 +121,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxConnections, defaultMaxConnections)
 	setDefault(&c.MinConnections, min(defaultMinConnections, c.maxConns()))
 	setDefault(&c.ReaderRole, defaultReaderRole)
+	setDefault(&c.NotifyInterval, defaultNotifyInterval)
 	setDefault(&c.AuditRetention, defaultAuditRetention)
 	setDefault(&c.InactiveSessionRetention, defaultInactiveSessionRetention)
 	if c.StatementTimeout == 0 {
@@ -185,6 +197,9 @@ func (c Config) checkValues() (errs []error) {
 	}
 	if c.AcquireTimeout < minAcquireTimeout || c.AcquireTimeout > maxAcquireTimeout {
 		refuse("DATABASE_TIMEOUT", c.AcquireTimeout, "must be from 1 to 300 seconds")
+	}
+	if c.SlowQuery < 0 || c.SlowQuery > maxAcquireTimeout {
+		refuse("DATABASE_SLOW_QUERY", c.SlowQuery, "must be from 0.001 to 300 seconds")
 	}
 	poolErrs := len(errs)
 	if c.PoolSize < 1 || c.PoolSize > math.MaxInt32 {

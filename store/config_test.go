@@ -64,7 +64,7 @@ func TestConfigDefaults(t *testing.T) {
 	want := Config{
 		URL: testURL, AcquireTimeout: 30 * time.Second, PoolSize: 20, MaxConnections: 20, MinConnections: 2,
 		Logger: slog.Default(), AuditRetention: 30 * 24 * time.Hour, InactiveSessionRetention: 7 * 24 * time.Hour,
-		StatementTimeout: 30 * time.Second, ReaderRole: "sharedcontext_reader",
+		StatementTimeout: 30 * time.Second, NotifyInterval: 20 * time.Millisecond, ReaderRole: "sharedcontext_reader",
 	}
 	got, err := c.validate()
 	if err != nil {
@@ -106,6 +106,8 @@ func TestConfigFromEnvVariables(t *testing.T) {
 		{"ENABLE_QUERY_LOGGING", "0", func(*Config) {}},
 		{"ENABLE_QUERY_LOGGING", "no", func(*Config) {}},
 		{"ENABLE_QUERY_LOGGING", "off", func(*Config) {}},
+		{"DATABASE_SLOW_QUERY", "0.25", func(c *Config) { c.SlowQuery = 250 * time.Millisecond }},
+		{"DATABASE_SLOW_QUERY", "", func(*Config) {}},
 		{"DATABASE_ALLOW_NEWER_SCHEMA", "true", func(c *Config) { c.AllowNewerSchema = true }},
 		{"DATABASE_ALLOW_NEWER_SCHEMA", "false", func(*Config) {}},
 		{"DATABASE_READER_ROLE", " app_reader ", func(c *Config) { c.ReaderRole = "app_reader" }},
@@ -143,6 +145,8 @@ func TestConfigFromEnvRefuses(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ variable, value, accepted string }{
 		{"DATABASE_TIMEOUT", "0", "from 1 to 300"},
+		{"DATABASE_SLOW_QUERY", "0", "from 0.001 to 300"},
+		{"DATABASE_SLOW_QUERY", "250ms", "from 0.001 to 300"},
 		{"DATABASE_TIMEOUT", "0.999", "from 1 to 300"},
 		{"DATABASE_TIMEOUT", "300.1", "from 1 to 300"},
 		{"DATABASE_TIMEOUT", "-5", "from 1 to 300"},
@@ -226,6 +230,8 @@ func TestConfigValidateStruct(t *testing.T) {
 		{Config{}, "DATABASE_URL"},
 		{Config{URL: testURL, AcquireTimeout: 999 * time.Millisecond}, "DATABASE_TIMEOUT"},
 		{Config{URL: testURL, AcquireTimeout: -1}, "DATABASE_TIMEOUT"},
+		{Config{URL: testURL, SlowQuery: -1}, "DATABASE_SLOW_QUERY"},
+		{Config{URL: testURL, SlowQuery: 301 * time.Second}, "DATABASE_SLOW_QUERY"},
 		{Config{URL: testURL, PoolSize: -1}, "POSTGRESQL_POOL_SIZE"},
 		{Config{URL: testURL, MaxConnections: 101}, "DATABASE_MAX_CONNECTIONS"},
 		{Config{URL: testURL, MinConnections: 3, PoolSize: 2}, "DATABASE_MIN_CONNECTIONS"},

@@ -29,6 +29,7 @@ func configFromLookup(lookup func(string) (string, bool)) (Config, error) {
 		MaxConnections:           e.integer("DATABASE_MAX_CONNECTIONS", 1, maxMaxConnections),
 		MinConnections:           e.minConnections(),
 		QueryLogging:             e.boolean("ENABLE_QUERY_LOGGING"),
+		SlowQuery:                e.seconds("DATABASE_SLOW_QUERY", time.Millisecond, maxAcquireTimeout),
 		AllowNewerSchema:         e.boolean("DATABASE_ALLOW_NEWER_SCHEMA"),
 		ReaderRole:               e.text("DATABASE_READER_ROLE"),
 		AuditRetention:           time.Duration(e.integer("AUDIT_LOG_RETENTION_DAYS", 1, maxRetentionDays)) * day,

@@ -17,6 +17,7 @@ func (c Config) summary() []slog.Attr {
 		slog.Int("max_connections", c.MaxConnections),
 		slog.Int("min_connections", c.MinConnections),
 		slog.Bool("query_logging", c.QueryLogging),
+		slog.String("slow_query", c.SlowQuery.String()),
 		slog.Bool("allow_newer_schema", c.AllowNewerSchema),
 		slog.String("reader_role", c.ReaderRole),
 		slog.String("audit_retention", c.AuditRetention.String()),

@@ -25,7 +25,7 @@ func (c *Conn) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 		return pgconn.CommandTag{}, operationError("exec", err)
 	}
 	tag, err := c.t.tx.Exec(ctx, sql, args...)
-	return tag, c.t.failure("exec", err)
+	return tag, c.t.failure("exec", c.t.failed(ctx, err))
 }
 
 // Query runs a statement and returns its rows, which must be closed before the next statement.
@@ -39,10 +39,10 @@ func (c *Conn) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 	}
 	rows, err := c.t.tx.Query(ctx, sql, args...)
 	if err != nil {
-		return nil, c.t.failure("query", err)
+		return nil, c.t.failure("query", c.t.failed(ctx, err))
 	}
 	c.t.rows = rows
-	return &guardedRows{Rows: rows, t: c.t}, nil
+	return &guardedRows{Rows: rows, t: c.t, ctx: ctx}, nil
 }
 
 // QueryRow runs a statement and returns its first row; errors come with its Scan.
@@ -61,13 +61,14 @@ func (c *Conn) CopyFrom(ctx context.Context, table pgx.Identifier, columns []str
 		return 0, operationError("copy", fmt.Errorf("%w: a reader writes nothing", ErrPermission))
 	}
 	copied, err := c.t.tx.CopyFrom(ctx, table, columns, source)
-	return copied, operationError("copy", err)
+	return copied, operationError("copy", c.t.failed(ctx, err))
 }
 
 // guardedRows claims the transaction for each step that reads from the connection.
 type guardedRows struct {
 	pgx.Rows
 	t   *transaction
+	ctx context.Context // of the query: rows are read without one
 	err error
 }
 
@@ -119,7 +120,7 @@ func (r *guardedRows) Err() error {
 	if r.err != nil {
 		return operationError("query", r.err)
 	}
-	return r.t.failure("query", r.Rows.Err())
+	return r.t.failure("query", r.t.failed(r.ctx, r.Rows.Err()))
 }
 
 type guardedRow struct {

@@ -32,7 +32,7 @@ func (m *Manager) Totals(ctx context.Context, reader Reader) (Totals, error) {
 	if err := reader.adminInput(operation); err != nil {
 		return Totals{}, err
 	}
-	row, err := query(ctx, m, operation, func(db gen.DBTX) (gen.DashboardTotalsRow, error) {
+	row, err := repeatable(ctx, m, operation, func(db gen.DBTX) (gen.DashboardTotalsRow, error) {
 		return queries.DashboardTotals(ctx, db)
 	})
 	return Totals(row), err
@@ -105,7 +105,7 @@ func (m *Manager) ListSessionActivity(ctx context.Context, params ListSessionAct
 			before = at.UTC()
 		}
 	}
-	rows, err := query(ctx, m, operation, func(db gen.DBTX) ([]gen.DashboardActiveSessionsRow, error) {
+	rows, err := repeatable(ctx, m, operation, func(db gen.DBTX) ([]gen.DashboardActiveSessionsRow, error) {
 		return queries.DashboardActiveSessions(ctx, db, gen.DashboardActiveSessionsParams{
 			BeforeTimestamp: before, BeforeID: id, MaxRows: limit + 1,
 		})
@@ -196,7 +196,7 @@ func (m *Manager) ListAgentMemory(ctx context.Context, params ListAgentMemoryPar
 			}
 		}
 	}
-	rows, err := query(ctx, m, operation, func(db gen.DBTX) ([]gen.DashboardAgentMemoryRow, error) {
+	rows, err := repeatable(ctx, m, operation, func(db gen.DBTX) ([]gen.DashboardAgentMemoryRow, error) {
 		return queries.DashboardAgentMemory(ctx, db, gen.DashboardAgentMemoryParams{
 			AfterNegativeEntries: -after.TotalEntries, AfterAgentID: after.AgentID, MaxRows: limit + 1,
 		})

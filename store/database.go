@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -161,7 +162,7 @@ func GetSchemaVersion(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	version, err := query(ctx, m, "get schema version", func(db gen.DBTX) (int32, error) {
+	version, err := repeatable(ctx, m, "get schema version", func(db gen.DBTX) (int32, error) {
 		version, err := queries.SchemaVersion(ctx, db)
 		var pgErr *pgconn.PgError
 		if errors.As(err, &pgErr) && pgErr.Code == "42P01" && m.transaction(ctx) == nil { // undefined_table
@@ -181,44 +182,69 @@ type HealthStatus struct {
 	ConnectionCount     int     `json:"connection_count"`     // of all clients of this database
 	Timestamp           string  `json:"timestamp"`            // when it was asked, as UTCTimestamp prints it
 	Error               string  `json:"error,omitempty"`      // what is wrong, and what to do about it
+
+	err error // what Error says
 }
 
 // Healthy reports whether the database can be used.
 func (s HealthStatus) Healthy() bool { return s.Status == "healthy" }
+
+// Err returns the error that the field Error has the text of, nil for a healthy database: a [*DatabaseConnectionError] where it
+// cannot be reached or does not answer in time, a [*DatabaseSchemaError] where the schema is missing, incomplete or of another
+// version. A status that was read from JSON has none.
+func (s HealthStatus) Err() error { return s.err }
 
 // HealthCheck asks the database how it is. It never fails: what goes wrong is in the report. It waits no longer than
 // ctx and DATABASE_TIMEOUT allow.
 func HealthCheck(ctx context.Context) HealthStatus {
 	status := HealthStatus{Status: "unhealthy", Timestamp: UTCTimestamp()}
 	m, err := GetManager(ctx)
+	if err == nil {
+		err = m.checkHealth(WithoutTx(ctx), &status)
+	}
 	if err != nil {
-		status.Error = err.Error()
+		status.Error, status.err = err.Error(), err
 		return status
 	}
-	ctx, cancel := context.WithTimeout(WithoutTx(ctx), m.config.AcquireTimeout)
+	status.Status = "healthy"
+	return status
+}
+
+// checkHealth fills in what the server says, and returns what keeps the database from being used.
+func (m *Manager) checkHealth(ctx context.Context, status *HealthStatus) error {
+	const operation = "health check"
+	ctx, cancel := context.WithTimeout(ctx, m.config.AcquireTimeout)
 	defer cancel()
-	health, err := query(ctx, m, "health check", func(db gen.DBTX) (gen.DatabaseHealthRow, error) {
+	health, err := repeatable(ctx, m, operation, func(db gen.DBTX) (gen.DatabaseHealthRow, error) {
 		return queries.DatabaseHealth(ctx, db)
 	})
 	if err != nil {
-		status.Error = err.Error()
-		return status
+		return noAnswer(operation, err)
 	}
 	status.DatabaseExists = true
 	status.DatabaseSizeMB = float64(health.SizeBytes) / (1 << 20)
 	status.ConnectionCount = int(health.ConnectionCount)
 
 	state, err := m.schemaState(ctx)
-	if err == nil {
-		err = m.checkSchema("health check", state)
-	}
 	if err != nil {
-		status.Error = err.Error()
-		return status
+		return noAnswer(operation, err)
+	}
+	if err := m.checkSchema(operation, state); err != nil {
+		return err
 	}
 	status.DatabaseInitialized = true
-	status.Status = "healthy"
-	return status
+	return nil
+}
+
+// noAnswer makes an error of a statement that was not answered in time one of the connection.
+func noAnswer(operation string, err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*DatabaseConnectionError)) {
+		return err
+	}
+	return &DatabaseConnectionError{DatabaseError{
+		Op: operation, Err: fmt.Errorf("the server did not answer in time: %w", context.DeadlineExceeded),
+		Hint: "look at its load, its locks and the network",
+	}}
 }
 
 // SchemaVersion is what [GetSchemaVersion] returns for a database that is up to date with this program.

@@ -21,5 +21,5 @@
 //
 // Bad arguments are a [*ValidationError] before the database is asked. What comes from the database is a
 // [*DatabaseError], or its kinds [*DatabaseConnectionError] and [*DatabaseSchemaError]. What is wrong with the data is one
-// of the Err variables, for [errors.Is].
+// of the Err variables, for [errors.Is]. [IsRetryable] tells which calls may be repeated as they were.
 package store

@@ -37,6 +37,10 @@ var (
 	ErrTxBusy = errors.New("transaction is in use by another goroutine or by a nested transaction")
 )
 
+// ErrOutcomeUnknown says that a write was sent to the server, whose answer was lost with the connection or came too late: it
+// took effect as a whole or not at all. Repeating it blindly might do it twice; see [IsRetryable].
+var ErrOutcomeUnknown = errors.New("it is unknown whether the write took effect")
+
 // DatabaseError wraps everything that comes back from the database, with the operation that failed. The cause stays
 // visible: errors.Is(err, context.Canceled) and errors.As(err, **pgconn.PgError) look through it.
 type DatabaseError struct {

@@ -14,7 +14,7 @@ import (
 const (
 	// feedPage is how many rows of one topic a read takes.
 	feedPage = 500
-	// feedTopics is how many topics one statement asks about.
+	// feedTopics is how many topics one statement asks about, and the most that it looks at.
 	feedTopics = 50
 	// feedQueue is how many rows wait for a follower, before it has to read them again by itself.
 	feedQueue = 10_000
@@ -176,7 +176,7 @@ func (f *feed[K, E]) readTopics(ctx context.Context, topics []*topic[K, E]) erro
 	}
 	found, err := f.read(ctx, Reader{Admin: true}, keys, from)
 	if err != nil {
-		if ctx.Err() != nil || mayPass(err) {
+		if ctx.Err() != nil || IsRetryable(err) {
 			return err
 		}
 		found = make([]news[E], len(topics))

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // follow yields what is in a topic behind a cursor, and then what comes, until ctx ends, yield returns false, or what is
@@ -57,7 +55,7 @@ func (f *feed[K, E]) catchUp(ctx context.Context, key K, reader Reader, cursor *
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && mayPass(err):
+		case err != nil && IsRetryable(err):
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
@@ -130,16 +128,4 @@ func (f *feed[K, E]) receive(ctx context.Context, follower *follower[E], cursor 
 			}
 		}
 	}
-}
-
-// mayPass reports whether the database could not be asked, or not answer, for a reason that may be gone the next time.
-func mayPass(err error) bool {
-	var (
-		connection *DatabaseConnectionError
-		pgErr      *pgconn.PgError
-	)
-	if errors.As(err, &connection) || errors.Is(err, context.DeadlineExceeded) {
-		return true
-	}
-	return errors.As(err, &pgErr) && (isConflict(err) || pgErr.Code == "57014" || pgErr.Code[:2] == "53") // query_canceled, insufficient_resources
 }

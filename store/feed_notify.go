@@ -10,13 +10,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// notifyInterval is how often at most a process tells followers of news. A notification takes a lock of the whole database
-// when it commits: it is never part of the transaction that writes, and one tells of all that was written in the meantime.
-const notifyInterval = 20 * time.Millisecond
-
 // notifier tells the followers of a database, in this and in other processes, which topics have news.
 type notifier struct {
 	pool *pgxpool.Pool
+	// interval is how often at most they are told; one notification tells of all that was written in the meantime.
+	interval time.Duration
 
 	mu        sync.Mutex
 	pending   map[uint64]struct{}
@@ -30,7 +28,7 @@ type notifier struct {
 func (n *notifier) notify(topics ...uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed {
+	if n.closed || n.interval < 0 {
 		return
 	}
 	if n.pending == nil {
@@ -49,7 +47,7 @@ func (n *notifier) schedule() {
 	}
 	n.scheduled = true
 	n.sending.Add(1)
-	time.AfterFunc(notifyInterval-time.Since(n.sent), n.send)
+	time.AfterFunc(n.interval-time.Since(n.sent), n.send)
 }
 
 func (n *notifier) send() {

@@ -100,7 +100,7 @@ func (m *Manager) LatestFollowCursor(ctx context.Context, sessionID string) (Fol
 
 // followStart returns the moment at which it was called, if a session, or global memory where it is empty, can be followed.
 func (m *Manager) followStart(ctx context.Context, operation, sessionID string) (snapshot, error) {
-	return query(WithoutTx(ctx), m, operation, func(db gen.DBTX) (snapshot, error) {
+	return repeatable(WithoutTx(ctx), m, operation, func(db gen.DBTX) (snapshot, error) {
 		row, err := queries.FollowStart(ctx, db, sessionID)
 		switch {
 		case err != nil:
@@ -143,7 +143,7 @@ func (m *Manager) readNewMessages(ctx context.Context, reader Reader, sessions [
 		params.Behind, params.Until = append(params.Behind, behind), append(params.Until, until)
 		params.AfterTransactions, params.AfterIds = append(params.AfterTransactions, transaction), append(params.AfterIds, cursor.id)
 	}
-	return query(ctx, m, "follow session", func(db gen.DBTX) ([]news[Message], error) {
+	return repeatable(ctx, m, "follow session", func(db gen.DBTX) ([]news[Message], error) {
 		rows, err := queries.MessageFollow(ctx, db, params)
 		if err != nil {
 			return nil, err

@@ -73,7 +73,7 @@ func (m *Manager) readNewMemory(ctx context.Context, _ Reader, parts []memoryPar
 		params.Behind, params.Until = append(params.Behind, behind), append(params.Until, until)
 		params.AfterTransactions, params.AfterIds = append(params.AfterTransactions, transaction), append(params.AfterIds, cursor.id)
 	}
-	return query(ctx, m, "follow memory", func(db gen.DBTX) ([]news[MemoryEntry], error) {
+	return repeatable(ctx, m, "follow memory", func(db gen.DBTX) ([]news[MemoryEntry], error) {
 		rows, err := queries.MemoryFollow(ctx, db, params)
 		if err != nil {
 			return nil, err

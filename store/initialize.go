@@ -30,7 +30,7 @@ func (m *Manager) InitializeDatabase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if state.Dirty || state.Version < int64(schema.Latest()) {
+	if (state.Dirty || state.Version < int64(schema.Latest())) && !m.mayUseNewer(state) {
 		if inTx { // an index build waits for the end of all transactions
 			return &DatabaseSchemaError{DatabaseError{
 				Op: operation, Err: errors.New("the schema must be migrated, which does not work inside of a transaction"),
@@ -57,6 +57,8 @@ func (m *Manager) InitializeDatabase(ctx context.Context) error {
 func (m *Manager) checkSchema(operation string, state gen.SchemaStateRow) error {
 	failure := DatabaseError{Op: operation}
 	switch {
+	case m.mayUseNewer(state):
+		return nil
 	case state.Dirty:
 		failure.Err = fmt.Errorf("migration %d is running or was interrupted", state.Version)
 		failure.Hint = `run "sharedcontext migrate up", which waits for it or says how to go on`
@@ -76,6 +78,12 @@ func (m *Manager) checkSchema(operation string, state gen.SchemaStateRow) error 
 		failure.Hint = "restore what was changed by hand, or migrate down and up again where the rows allow it"
 	}
 	return &DatabaseSchemaError{failure}
+}
+
+// mayUseNewer reports whether a newer program has migrated the database, or does so at the moment, and this one may go on
+// with it: an index build of minutes is no reason to stop all that run.
+func (m *Manager) mayUseNewer(state gen.SchemaStateRow) bool {
+	return m.config.AllowNewerSchema && state.Version > int64(schema.Latest()) && len(missingObjects(state.Objects)) == 0
 }
 
 // missingObjects returns what this program needs and a database does not have.
@@ -113,7 +121,7 @@ var errShutOut = &DatabaseError{
 
 // schemaState asks what is applied and what is there. A database without any migration has the zero state.
 func (m *Manager) schemaState(ctx context.Context) (gen.SchemaStateRow, error) {
-	return query(ctx, m, "read schema state", func(db gen.DBTX) (gen.SchemaStateRow, error) {
+	return repeatable(ctx, m, "read schema state", func(db gen.DBTX) (gen.SchemaStateRow, error) {
 		state, err := queries.SchemaState(ctx, db)
 		var pgErr *pgconn.PgError
 		switch {

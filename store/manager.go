@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharedcontext/sharedcontext/v2/gen"
@@ -23,6 +22,8 @@ type Manager struct {
 	keys   *keyring
 	pool   *pgxpool.Pool
 	closed atomic.Bool
+
+	recovery recovery
 
 	notifier *notifier
 	feeds    *feeds
@@ -44,7 +45,7 @@ var managers struct {
 	fallback *Manager
 }
 
-// closeGrace is what closing idle connections may take beyond the end of a context.
+// closeGrace is what operations may take to end, and idle connections to close, beyond the end of a context.
 const closeGrace = time.Second
 
 type contextKey int
@@ -77,14 +78,10 @@ func open(ctx context.Context, config Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	if config.QueryLogging {
-		log := queryLog{config.Logger}
-		poolConfig.ConnConfig.Tracer = log
-		if config.Tracer != nil {
-			poolConfig.ConnConfig.Tracer = multitracer.New(config.Tracer, log)
-		}
-	}
+	poolConfig.ConnConfig.Tracer = config.tracer()
 	m := &Manager{config: &config, keys: newKeyring(config.EncryptionKeys)}
+	m.recovery.searches = poolConfig.ConnConfig.ValidateConnect != nil
+	poolConfig.ShouldPing = m.tryIdle
 	m.live.conns = make(map[*pgx.Conn]struct{})
 	prepare := poolConfig.AfterConnect
 	poolConfig.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
@@ -107,7 +104,7 @@ func open(ctx context.Context, config Config) (*Manager, error) {
 	if err != nil {
 		return nil, operationError("open", err)
 	}
-	m.notifier, m.feeds = &notifier{pool: m.pool}, newFeeds(m)
+	m.notifier, m.feeds = &notifier{pool: m.pool, interval: config.NotifyInterval}, newFeeds(m)
 	if managers.open == nil {
 		managers.open = make(map[*Manager]struct{})
 	}
@@ -116,8 +113,8 @@ func open(ctx context.Context, config Config) (*Manager, error) {
 }
 
 // Close refuses new work, waits until the running operations have given their connections back, and closes them. When
-// ctx ends first, the connections that are still in use are cut, which fails their operations, and Close returns the
-// error of ctx without waiting for them any longer. Closing twice is harmless.
+// ctx ends first, the statements that still run are cancelled on the server, and connections that do not come back within
+// a second of that are cut, which fails their operations; Close then returns the error of ctx. Closing twice is harmless.
 func (m *Manager) Close(ctx context.Context) error {
 	managers.Lock()
 	delete(managers.open, m)
@@ -139,11 +136,13 @@ func (m *Manager) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	if m.pool.Stat().AcquiredConns() == 0 {
+	idle := m.pool.Stat().AcquiredConns() == 0
+	m.cancelStatements(context.WithoutCancel(ctx), done)
+	if idle {
 		select {
 		case <-done:
 			return nil
-		case <-time.After(closeGrace): // a connection that is being made is left to itself
+		default: // a connection that is being made is left to itself
 		}
 	}
 	m.live.Lock()
@@ -154,6 +153,24 @@ func (m *Manager) Close(ctx context.Context) error {
 	return &DatabaseConnectionError{DatabaseError{
 		Op: "close", Err: ctx.Err(), Hint: "the operations that were still running have been cut off",
 	}}
+}
+
+// cancelStatements asks the server to end what runs on the connections of a pool that is being closed, so that nothing goes
+// on there and its outcome is known here, and waits a little for them to come back.
+func (m *Manager) cancelStatements(ctx context.Context, closed <-chan struct{}) {
+	ctx, stop := context.WithTimeout(ctx, closeGrace)
+	var requests sync.WaitGroup
+	defer requests.Wait()
+	defer stop()
+	m.live.Lock()
+	for conn := range m.live.conns {
+		requests.Go(func() { _ = conn.PgConn().CancelRequest(ctx) }) // whom it does not reach is cut
+	}
+	m.live.Unlock()
+	select {
+	case <-closed:
+	case <-ctx.Done():
+	}
 }
 
 // NewContext returns a context that carries the manager, for [FromContext], [GetManager] and the package-level functions.
@@ -260,7 +277,17 @@ func (m *Manager) Format(f fmt.State, verb rune) {
 
 // query is the way of every operation to the database: it runs fn with the connection that ctx owns (the one of its
 // transaction, else one from the pool for this call) and turns what goes wrong into a store error that names operation.
+// When the answer is lost, that is ErrOutcomeUnknown.
 func query[T any](ctx context.Context, m *Manager, operation string, fn func(db gen.DBTX) (T, error)) (T, error) {
+	return run(ctx, m, operation, false, fn)
+}
+
+// repeatable is query for what may run a second time without harm: reads, and writes that find what they wrote before.
+func repeatable[T any](ctx context.Context, m *Manager, operation string, fn func(db gen.DBTX) (T, error)) (T, error) {
+	return run(ctx, m, operation, true, fn)
+}
+
+func run[T any](ctx context.Context, m *Manager, operation string, repeatable bool, fn func(db gen.DBTX) (T, error)) (T, error) {
 	var result T
 	if tx := m.transaction(ctx); tx != nil {
 		if err := tx.enter(); err != nil {
@@ -271,7 +298,7 @@ func query[T any](ctx context.Context, m *Manager, operation string, fn func(db 
 			return result, operationError(operation, errTypedAsReader)
 		}
 		result, err := fn(tx.tx)
-		return result, operationError(operation, err)
+		return result, operationError(operation, tx.failed(ctx, err))
 	}
 	conn, err := m.acquire(ctx)
 	if err != nil {
@@ -279,7 +306,7 @@ func query[T any](ctx context.Context, m *Manager, operation string, fn func(db 
 	}
 	defer conn.Release()
 	result, err = fn(conn)
-	return result, operationError(operation, err)
+	return result, operationError(operation, m.outcome(ctx, conn.Conn(), repeatable, err))
 }
 
 // acquire takes a connection from the pool, waiting for one no longer than the configured timeout.

@@ -131,7 +131,7 @@ func (m *Manager) GetMemory(ctx context.Context, params GetMemoryParams) (Memory
 	if err != nil {
 		return MemoryEntry{}, err
 	}
-	row, err := query(ctx, m, "get memory", func(db gen.DBTX) (gen.MemoryGetSessionRow, error) {
+	row, err := repeatable(ctx, m, "get memory", func(db gen.DBTX) (gen.MemoryGetSessionRow, error) {
 		var row gen.MemoryGetSessionRow
 		var err error
 		if params.SessionID == "" {

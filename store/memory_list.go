@@ -79,7 +79,7 @@ func (m *Manager) ListMemory(ctx context.Context, params ListMemoryParams) (Memo
 	if params.After != nil {
 		after = *params.After
 	}
-	rows, err := query(ctx, m, "list memory", func(db gen.DBTX) ([]MemoryInfo, error) {
+	rows, err := repeatable(ctx, m, "list memory", func(db gen.DBTX) ([]MemoryInfo, error) {
 		switch params.Scope {
 		case MemoryScopeGlobal:
 			rows, err := queries.MemoryListGlobal(ctx, db, gen.MemoryListGlobalParams{
@@ -203,7 +203,7 @@ func (m *Manager) ListAllMemory(ctx context.Context, params ListAllMemoryParams)
 		}
 		after = *params.After
 	}
-	rows, err := query(ctx, m, operation, func(db gen.DBTX) ([]gen.MemoryListLatestRow, error) {
+	rows, err := repeatable(ctx, m, operation, func(db gen.DBTX) ([]gen.MemoryListLatestRow, error) {
 		return queries.MemoryListLatest(ctx, db, gen.MemoryListLatestParams{
 			BeforeUpdatedAt: after.UpdatedAt, BeforeID: after.ID, Now: now, MaxRows: limit + 1,
 		})
@@ -251,7 +251,7 @@ func (m *Manager) CountMemory(ctx context.Context, params CountMemoryParams) (Me
 	if err != nil {
 		return MemoryCounts{}, err
 	}
-	counts, err := query(ctx, m, operation, func(db gen.DBTX) (gen.MemoryCountRow, error) {
+	counts, err := repeatable(ctx, m, operation, func(db gen.DBTX) (gen.MemoryCountRow, error) {
 		return queries.MemoryCount(ctx, db, now)
 	})
 	return MemoryCounts(counts), err

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sharedcontext/sharedcontext/v2/gen"
@@ -74,7 +75,7 @@ func (m *Message) digest() string {
 // addMessageOnce is AddMessage with an idempotency key.
 func (m *Manager) addMessageOnce(ctx context.Context, message Message, timestamp *time.Time, key string) (Message, error) {
 	digest := message.digest()
-	row, err := query(ctx, m, "add message", func(db gen.DBTX) (gen.MessageAddOnceRow, error) {
+	row, err := repeatable(ctx, m, "add message", func(db gen.DBTX) (gen.MessageAddOnceRow, error) {
 		row, err := queries.MessageAddOnce(ctx, db, gen.MessageAddOnceParams{
 			SessionID: message.SessionID, Key: key, Digest: digest, Sender: message.Sender, SenderType: message.SenderType,
 			Content: message.Content, Visibility: string(message.Visibility), MessageType: string(message.MessageType),
@@ -106,7 +107,8 @@ func (m *Manager) addMessagesOnce(ctx context.Context, messages []Message, batch
 			digests[i] = messages[i].digest()
 		}
 	}
-	return m.InTx(ctx, func(ctx context.Context) error {
+	allOnce := !slices.Contains(keys, "")
+	return m.inTx(ctx, TxOptions{}, allOnce, func(ctx context.Context) error {
 		_, err := query(ctx, m, "add messages", func(db gen.DBTX) (struct{}, error) {
 			rows, err := queries.MessageAddManyOnce(ctx, db, gen.MessageAddManyOnceParams{
 				SessionID: batch.SessionID, Keys: keys, Digests: digests, Contents: batch.Contents, Senders: batch.Senders,

@@ -90,7 +90,7 @@ func (m *Manager) ListMessagesBySender(ctx context.Context, params ListMessagesB
 		before = *params.Before
 	}
 	sight := params.Reader.see(nil)
-	rows, err := query(ctx, m, "list messages by sender", func(db gen.DBTX) ([]gen.MessageListBySenderRow, error) {
+	rows, err := repeatable(ctx, m, "list messages by sender", func(db gen.DBTX) ([]gen.MessageListBySenderRow, error) {
 		return foundSession(queries.MessageListBySender(ctx, db, gen.MessageListBySenderParams{
 			Sender: params.Sender, BeforeTimestamp: before.Timestamp, BeforeID: before.ID,
 			Seen: sight.seen, Own: sight.own, Reader: params.Reader.AgentID, Kin: sight.kin, ReaderType: params.Reader.AgentType,
@@ -146,7 +146,7 @@ func (m *Manager) ListMessagesByTime(ctx context.Context, params ListMessagesByT
 		after = *params.After
 	}
 	sight := params.Reader.see(nil)
-	rows, err := query(ctx, m, "list messages by time", func(db gen.DBTX) ([]gen.MessageListByTimeRow, error) {
+	rows, err := repeatable(ctx, m, "list messages by time", func(db gen.DBTX) ([]gen.MessageListByTimeRow, error) {
 		return foundSession(queries.MessageListByTime(ctx, db, gen.MessageListByTimeParams{
 			FromTime: *from, UntilTime: *until, AfterTimestamp: after.Timestamp, AfterID: after.ID,
 			Seen: sight.seen, Own: sight.own, Reader: params.Reader.AgentID, Kin: sight.kin, ReaderType: params.Reader.AgentType,
@@ -170,7 +170,7 @@ func (m *Manager) GetMessageThread(ctx context.Context, sessionID string, messag
 		return nil, &ValidationError{Field: "message_id", Rule: "range", Limit: "1 or more"}
 	}
 	sight := reader.see(nil)
-	rows, err := query(ctx, m, "get message thread", func(db gen.DBTX) ([]gen.MessageThreadRow, error) {
+	rows, err := repeatable(ctx, m, "get message thread", func(db gen.DBTX) ([]gen.MessageThreadRow, error) {
 		rows, err := queries.MessageThread(ctx, db, gen.MessageThreadParams{
 			MessageID: messageID, SessionID: sessionID,
 			Seen: sight.seen, Own: sight.own, Reader: reader.AgentID, Kin: sight.kin, ReaderType: reader.AgentType,
@@ -201,7 +201,7 @@ func (m *Manager) CountMessages(ctx context.Context, sessionID string, reader Re
 		return MessageCounts{}, err
 	}
 	sight := reader.see(nil)
-	rows, err := query(ctx, m, "count messages", func(db gen.DBTX) ([]gen.MessageCountRow, error) {
+	rows, err := repeatable(ctx, m, "count messages", func(db gen.DBTX) ([]gen.MessageCountRow, error) {
 		return foundSession(queries.MessageCount(ctx, db, gen.MessageCountParams{
 			Seen: sight.seen, Own: sight.own, Reader: reader.AgentID, Kin: sight.kin, ReaderType: reader.AgentType,
 			SessionID: sessionID,

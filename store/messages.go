@@ -298,7 +298,7 @@ func (m *Manager) GetMessages(ctx context.Context, params GetMessagesParams) (Me
 }
 
 func (m *Manager) messagePage(ctx context.Context, params GetMessagesParams, sight sight, limit, offset int32) (MessagePage, error) {
-	rows, err := query(ctx, m, "get messages", func(db gen.DBTX) ([]gen.MessagePageRow, error) {
+	rows, err := repeatable(ctx, m, "get messages", func(db gen.DBTX) ([]gen.MessagePageRow, error) {
 		return foundSession(queries.MessagePage(ctx, db, gen.MessagePageParams{
 			Seen: sight.seen, Own: sight.own, Reader: params.Reader.AgentID, Kin: sight.kin, ReaderType: params.Reader.AgentType,
 			SkipRows: offset, MaxRows: limit, SessionID: params.SessionID,
@@ -327,7 +327,7 @@ func (m *Manager) messagePage(ctx context.Context, params GetMessagesParams, sig
 }
 
 func (m *Manager) messagePageAfter(ctx context.Context, params GetMessagesParams, sight sight, limit int32) (MessagePage, error) {
-	rows, err := query(ctx, m, "get messages", func(db gen.DBTX) ([]gen.MessagePageAfterRow, error) {
+	rows, err := repeatable(ctx, m, "get messages", func(db gen.DBTX) ([]gen.MessagePageAfterRow, error) {
 		return foundSession(queries.MessagePageAfter(ctx, db, gen.MessagePageAfterParams{
 			AfterTimestamp: params.After.Timestamp, AfterID: params.After.ID,
 			Seen: sight.seen, Own: sight.own, Reader: params.Reader.AgentID, Kin: sight.kin, ReaderType: params.Reader.AgentType,

@@ -459,7 +459,7 @@ func schemaError(operation string, err error) error {
 		pgErr *pgconn.PgError
 	)
 	switch {
-	case errors.As(err, &pgErr) && pgErr.Code == "42501":
+	case hasCode(err, insufficientPrivilege):
 		failure.Err = fmt.Errorf("%w: %w", ErrPermission, err)
 		fallthrough
 	case errors.Is(err, ErrPermission):

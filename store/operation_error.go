@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,9 +50,9 @@ func operationError(operation string, err error) error {
 	if errors.As(err, &pgErr) {
 		return serverError(operation, err, pgErr)
 	}
-	failure := DatabaseError{Op: operation, Err: err}
+	failure := DatabaseError{Op: operation, Err: err, Hint: outcomeHint(err)}
 	if isConnectionFailure(err) {
-		failure.Hint = connectionHint(err)
+		failure.Hint = cmp.Or(failure.Hint, connectionHint(err))
 		return &DatabaseConnectionError{failure}
 	}
 	return &failure
@@ -78,21 +79,41 @@ func serverError(operation string, err error, pgErr *pgconn.PgError) error {
 		failure.Hint = "lower DATABASE_MAX_CONNECTIONS of the services or raise max_connections of the server"
 		return &DatabaseConnectionError{failure}
 	case "57P01", "57P02", "57P03", "57P05": // the server is stopping, crashed, starting, or ended an idle session
-		failure.Hint = "the server closed the connection or is starting; the next call takes another one"
+		failure.Hint = cmp.Or(outcomeHint(err), "the server closed the connection or is starting; the next call takes another one")
 		return &DatabaseConnectionError{failure}
+	case "25P03", "25P04": // idle_in_transaction_session_timeout, transaction_timeout
+		failure.Hint = cmp.Or(outcomeHint(err), "the transaction took too long and is rolled back: do slow work before it begins")
+		return &DatabaseConnectionError{failure}
+	case "53100": // disk_full
+		failure.Hint = cmp.Or(outcomeHint(err), "nothing was written: make room on the server's disk, then repeat the call")
+	case "53400": // configuration_limit_exceeded
+		failure.Hint = "nothing was written: raise the setting that the server names, for instance temp_file_limit"
+	case readOnlySQLTransaction:
+		if !errors.Is(err, errReadOnlyTx) {
+			failure.Hint = "nothing was written: the server is a standby, or was made to take no writes, as some do when their disk is full"
+		}
 	case "42P01", "42703", "3F000", "42704": // undefined table, column, schema, object
 		failure.Hint = `the schema may be missing or old: call InitializeDatabase or run "sharedcontext migrate up"`
 		return &DatabaseSchemaError{failure}
-	case "42501": // insufficient_privilege
+	case insufficientPrivilege:
 		failure.Err = fmt.Errorf("%w: %w", ErrPermission, err)
 		failure.Hint = `"sharedcontext access check" says what the role of DATABASE_URL may do; migrations and the cleanup of the audit log need the owner of the tables`
-	case "57014": // query_canceled: by the caller's context, then the driver says so, or by statement_timeout
-		failure.Hint = "the statement ran into the server's statement_timeout or was cancelled"
+	case queryCanceled: // by the end of the caller's context, which is then named, by statement_timeout or by somebody else
+		failure.Hint = "nothing was written: the statement ran into the server's statement_timeout or was cancelled"
 	}
+	failure.Hint = cmp.Or(failure.Hint, outcomeHint(err))
 	if strings.HasPrefix(pgErr.Code, "08") { // connection_exception
 		return &DatabaseConnectionError{failure}
 	}
 	return &failure
+}
+
+// outcomeHint says what to do about an unknown outcome; it is empty for another error.
+func outcomeHint(err error) string {
+	if !errors.Is(err, ErrOutcomeUnknown) {
+		return ""
+	}
+	return "look for it before you repeat the call; a message added with an idempotency key can be repeated without looking"
 }
 
 // isConnectionFailure reports whether no connection could be had, or the one in use was lost.
@@ -112,7 +133,7 @@ func isConnectionFailure(err error) bool {
 		return false
 	}
 	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		strings.HasSuffix(err.Error(), "conn closed") // by an earlier failure; pgconn exports no value or type for it
+		errors.Is(err, pgconn.ErrConnClosed) // by an earlier failure
 }
 
 func connectionHint(err error) string {

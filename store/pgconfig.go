@@ -29,9 +29,9 @@ const (
 	// connIdleTime gives a burst's connections back, in minutes rather than pgxpool's half hour.
 	connIdleTime      = 10 * time.Minute
 	healthCheckPeriod = time.Minute
-	// pingTimeout bounds the ping with which pgxpool tries a connection that has been idle for a second before handing
-	// it out. pgxpool's default is no bound: a connection that a firewall has dropped would then cost the caller minutes.
-	pingTimeout = 5 * time.Second
+	// maxPingTimeout bounds the ping with which an idle connection is tried before it is handed out; see Manager.tryIdle.
+	// pgxpool's default is no bound: a connection that a firewall has dropped would then cost the caller minutes.
+	maxPingTimeout = 5 * time.Second
 )
 
 // poolConfig is everything pgxpool needs to know. Its error is a *ConfigError, or several joined.
@@ -64,13 +64,17 @@ func (c Config) poolConfig() (*pgxpool.Config, error) {
 	pool.MaxConnLifetimeJitter = connLifetimeJitter
 	pool.MaxConnIdleTime = connIdleTime
 	pool.HealthCheckPeriod = healthCheckPeriod
-	pool.PingTimeout = min(pingTimeout, c.AcquireTimeout)
+	pool.ConnConfig.BuildContextWatcherHandler = newCanceller
+	pool.PingTimeout = c.pingTimeout()
 	pool.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		scanTimesAsUTC(conn.TypeMap())
 		return nil
 	}
 	return pool, nil
 }
+
+// pingTimeout leaves a caller half of the time that it waits for a connection to get another one.
+func (c Config) pingTimeout() time.Duration { return min(maxPingTimeout, c.AcquireTimeout/2) }
 
 // directConfig is for the connections of migrations and LISTEN: to DirectURL, else to URL. A statement_timeout that
 // DATABASE_URL sets for queries does not apply to them. Whoever connects with it calls scanTimesAsUTC, for which pgx has

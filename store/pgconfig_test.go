@@ -34,7 +34,7 @@ func TestPoolConfigPool(t *testing.T) {
 		{Config{MaxConnections: 1}, sized(1, 1)},
 		{Config{MinConnections: -1}, sized(0, 20)},
 		{Config{MinConnections: 20}, sized(20, 20)},
-		{Config{AcquireTimeout: time.Second}, pool{2, 20, 45 * time.Minute, 15 * time.Minute, 10 * time.Minute, time.Minute, time.Second}},
+		{Config{AcquireTimeout: time.Second}, pool{2, 20, 45 * time.Minute, 15 * time.Minute, 10 * time.Minute, time.Minute, 500 * time.Millisecond}},
 	} {
 		test.config.URL = testURL
 		p, err := test.config.poolConfig()

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/sharedcontext/sharedcontext/v2/gen"
 )
 
@@ -89,7 +87,7 @@ func queryAsReader[T any](ctx context.Context, m *Manager, operation string, sco
 	err := m.inReaderScope(ctx, operation, scope, func(ctx context.Context) (err error) {
 		t := m.transaction(ctx)
 		result, err = run(t.tx, sql)
-		return t.failure(operation, err)
+		return t.failure(operation, t.failed(ctx, err))
 	})
 	return result, err
 }
@@ -111,9 +109,8 @@ func (t *transaction) become(ctx context.Context) error {
 	entered, err := queries.ReaderEnter(ctx, t.tx, gen.ReaderEnterParams{
 		AgentID: reader.AgentID, AgentType: reader.AgentType, Admin: strconv.FormatBool(reader.Admin), Role: role,
 	})
-	var pgErr *pgconn.PgError
 	switch {
-	case errors.As(err, &pgErr) && slices.Contains([]string{"22023", "42704", "42501"}, pgErr.Code):
+	case hasCode(err, "22023"), hasCode(err, insufficientPrivilege): // no such role, or not for this one
 		err = fmt.Errorf("%w: reading as an agent needs the role %q: %w", ErrPermission, role, err)
 	case err != nil:
 		return err
@@ -131,9 +128,7 @@ func (t *transaction) become(ctx context.Context) error {
 
 // failure is operationError, which of a reader tells what it has a right to.
 func (t *transaction) failure(operation string, err error) error {
-	var pgErr *pgconn.PgError
-	if t.reader == nil || !errors.As(err, &pgErr) ||
-		pgErr.Code != "42501" && pgErr.Code != "25006" { // insufficient_privilege, read_only_sql_transaction
+	if t.reader == nil || !hasCode(err, insufficientPrivilege) && !hasCode(err, readOnlySQLTransaction) {
 		return operationError(operation, err)
 	}
 	return &DatabaseError{
@@ -141,6 +136,8 @@ func (t *transaction) failure(operation string, err error) error {
 		Hint: "a reader sees sessions, messages, its own memory and audit events, and writes nothing: use a context outside of AsReader for the rest",
 	}
 }
+
+const insufficientPrivilege = "42501"
 
 // readWords begin the statements that only read.
 var readWords = []string{"select", "with", "values", "table", "show", "explain"}

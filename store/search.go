@@ -195,7 +195,7 @@ func newSearch(params *SearchContextParams) (*search, error) {
 
 // searchLatest compares the latest messages since a time, and writes the audit row.
 func (m *Manager) searchLatest(ctx context.Context, s *search) error {
-	rows, err := query(ctx, m, "search context", func(db gen.DBTX) ([]gen.MessageSearchLatestRow, error) {
+	rows, err := repeatable(ctx, m, "search context", func(db gen.DBTX) ([]gen.MessageSearchLatestRow, error) {
 		return queries.MessageSearchLatest(ctx, searchDB{DBTX: db, ranking: &s.ranking}, gen.MessageSearchLatestParams{
 			Since: s.since, Seen: s.sight.seen, Own: s.sight.own, Reader: s.reader.AgentID, Kin: s.sight.kin, ReaderType: s.reader.AgentType,
 			MaxRows: searchWindowMessages, SessionID: s.sessionID, Audit: s.audit,

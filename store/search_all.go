@@ -57,7 +57,7 @@ func (m *Manager) searchBefore(ctx context.Context, s *search, since time.Time) 
 	for !s.ranking.complete() {
 		before := s.ranking.oldest
 		scored := s.ranking.scored
-		rows, err := query(ctx, m, "search context", func(db gen.DBTX) ([]gen.MessageSearchBeforeRow, error) {
+		rows, err := repeatable(ctx, m, "search context", func(db gen.DBTX) ([]gen.MessageSearchBeforeRow, error) {
 			return queries.MessageSearchBefore(ctx, searchDB{DBTX: db, ranking: &s.ranking}, gen.MessageSearchBeforeParams{
 				SessionID: s.sessionID, BeforeTimestamp: time.UnixMicro(before.time).UTC(), BeforeID: before.id, Since: since,
 				Seen: s.sight.seen, Own: s.sight.own, Reader: s.reader.AgentID, Kin: s.sight.kin, ReaderType: s.reader.AgentType,
@@ -110,7 +110,7 @@ func (m *Manager) searchIndexed(ctx context.Context, s *search, before time.Time
 }
 
 func (m *Manager) searchLike(ctx context.Context, s *search, before time.Time, patterns []string) error {
-	rows, err := query(ctx, m, "search context", func(db gen.DBTX) ([]gen.MessageSearchLikeRow, error) {
+	rows, err := repeatable(ctx, m, "search context", func(db gen.DBTX) ([]gen.MessageSearchLikeRow, error) {
 		return queries.MessageSearchLike(ctx, m.plannedSearch(db, s), gen.MessageSearchLikeParams{
 			SessionID: s.sessionID, IndexedBefore: before, Patterns: patterns,
 			Seen: s.sight.seen, Own: s.sight.own, Reader: s.reader.AgentID, Kin: s.sight.kin, ReaderType: s.reader.AgentType,
@@ -122,7 +122,7 @@ func (m *Manager) searchLike(ctx context.Context, s *search, before time.Time, p
 
 // searchShort compares the messages of a range of time whose text may be no longer than length.
 func (m *Manager) searchShort(ctx context.Context, s *search, since, before time.Time, length int) error {
-	rows, err := query(ctx, m, "search context", func(db gen.DBTX) ([]gen.MessageSearchShortRow, error) {
+	rows, err := repeatable(ctx, m, "search context", func(db gen.DBTX) ([]gen.MessageSearchShortRow, error) {
 		return queries.MessageSearchShort(ctx, m.plannedSearch(db, s), gen.MessageSearchShortParams{
 			SessionID: s.sessionID, Since: since, IndexedBefore: before, BelowLength: int32(length), // the space between them counts as well
 			Seen: s.sight.seen, Own: s.sight.own, Reader: s.reader.AgentID, Kin: s.sight.kin, ReaderType: s.reader.AgentType,
@@ -152,7 +152,7 @@ type SearchIndex struct {
 
 // SearchIndex returns the state of the search index. [Migrator.BuildSearchIndex] makes one.
 func (m *Manager) SearchIndex(ctx context.Context) (SearchIndex, error) {
-	row, err := query(ctx, m, "get search index", func(db gen.DBTX) (gen.SearchIndexGetRow, error) {
+	row, err := repeatable(ctx, m, "get search index", func(db gen.DBTX) (gen.SearchIndexGetRow, error) {
 		row, err := queries.SearchIndexGet(ctx, db)
 		if errors.Is(err, pgx.ErrNoRows) {
 			err = nil

@@ -104,7 +104,7 @@ func (m *Manager) GetSession(ctx context.Context, sessionID string, reader Reade
 		return SessionDetail{}, err
 	}
 	sight := reader.see(nil)
-	rows, err := query(ctx, m, "get session", func(db gen.DBTX) ([]gen.SessionGetRow, error) {
+	rows, err := repeatable(ctx, m, "get session", func(db gen.DBTX) ([]gen.SessionGetRow, error) {
 		return foundSession(queries.SessionGet(ctx, repeatedDB{db, sessionColumns}, gen.SessionGetParams{
 			Seen: sight.seen, Own: sight.own, Reader: reader.AgentID, Kin: sight.kin, ReaderType: reader.AgentType,
 			MaxMessages: latestMessages, ID: sessionID,
@@ -186,7 +186,7 @@ func (m *Manager) ListActiveSessions(ctx context.Context, params ListActiveSessi
 		}
 	}
 	sight := params.Reader.see(nil)
-	rows, err := query(ctx, m, "list active sessions", func(db gen.DBTX) ([]gen.SessionListActiveRow, error) {
+	rows, err := repeatable(ctx, m, "list active sessions", func(db gen.DBTX) ([]gen.SessionListActiveRow, error) {
 		return queries.SessionListActive(ctx, db, gen.SessionListActiveParams{
 			Seen: sight.seen, Own: sight.own, Reader: params.Reader.AgentID, Kin: sight.kin, ReaderType: params.Reader.AgentType,
 			BeforeActivity: after.LastActivity, BeforeID: after.ID, MaxRows: limit + 1, AllAgents: params.Reader.Admin,

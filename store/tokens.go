@@ -143,7 +143,7 @@ func (m *Manager) ResolveToken(ctx context.Context, tokenID string) (ResolvedTok
 	if err != nil {
 		return ResolvedToken{}, err
 	}
-	row, err := query(ctx, m, operation, func(db gen.DBTX) (gen.TokenResolveRow, error) {
+	row, err := repeatable(ctx, m, operation, func(db gen.DBTX) (gen.TokenResolveRow, error) {
 		return queries.TokenResolve(ctx, db, tokenID)
 	})
 	jwt, err := keys.open(operation, row.EncryptedJwt, err)
@@ -190,7 +190,7 @@ func (m *Manager) RecoverToken(ctx context.Context, tokenID string) (string, err
 	if err != nil {
 		return "", err
 	}
-	row, err := query(ctx, m, operation, func(db gen.DBTX) (gen.TokenRecoverRow, error) {
+	row, err := repeatable(ctx, m, operation, func(db gen.DBTX) (gen.TokenRecoverRow, error) {
 		return queries.TokenRecover(ctx, db, tokenID)
 	})
 	if _, err := keys.open(operation, row.EncryptedJwt, err); err != nil {

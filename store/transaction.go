@@ -21,7 +21,7 @@ const rollbackTimeout = 5 * time.Second
 type TxOptions struct {
 	// Isolation is the isolation level; empty means the server's default, read committed.
 	Isolation pgx.TxIsoLevel
-	// ReadOnly refuses writes.
+	// ReadOnly refuses writes. [IsRetryable] then takes the transaction for a read.
 	ReadOnly bool
 	// Retries says how often the whole function may run again after a serialization failure or a deadlock. Such a
 	// function must have no effect outside of the transaction. 0 means never.
@@ -34,6 +34,8 @@ type transaction struct {
 	tx      pgx.Tx
 	outer   *transaction // what the context carried before, perhaps of another manager
 	reader  *readerScope // as whom it reads, see AsReader; nil for a transaction of the service
+
+	readOnly bool
 
 	// use is held by whoever is using the connection: one call, or a nested transaction from its start to its end.
 	use      sync.Mutex
@@ -133,6 +135,11 @@ func (m *Manager) InTx(ctx context.Context, fn func(ctx context.Context) error) 
 
 // InTxOptions is [Manager.InTx] with options. A nested transaction can have none of them: they belong to the outermost.
 func (m *Manager) InTxOptions(ctx context.Context, options TxOptions, fn func(ctx context.Context) error) error {
+	return m.inTx(ctx, options, options.ReadOnly, fn)
+}
+
+// inTx is InTxOptions. A repeatable transaction may run again after its commit, without harm.
+func (m *Manager) inTx(ctx context.Context, options TxOptions, repeatable bool, fn func(ctx context.Context) error) error {
 	const operation = "transaction"
 	if outer := m.transaction(ctx); outer != nil {
 		if options != (TxOptions{}) {
@@ -144,13 +151,14 @@ func (m *Manager) InTxOptions(ctx context.Context, options TxOptions, fn func(ct
 		defer outer.leave()
 		tx, err := outer.tx.Begin(ctx)
 		if err != nil {
-			return operationError(operation, err)
+			return operationError(operation, outer.failed(ctx, err))
 		}
-		return m.runTx(ctx, tx, fn)
+		nested := &transaction{tx: tx, reader: outer.reader, readOnly: outer.readOnly}
+		return m.runTx(ctx, nested, func() error { return outer.failed(ctx, tx.Commit(ctx)) }, fn)
 	}
 
 	for attempt := 0; ; attempt++ {
-		err := m.runTopTx(ctx, options, fn)
+		err := m.runTopTx(ctx, options, repeatable, fn)
 		if attempt >= options.Retries || !isConflict(err) {
 			return err
 		}
@@ -164,7 +172,7 @@ func (m *Manager) InTxOptions(ctx context.Context, options TxOptions, fn func(ct
 	}
 }
 
-func (m *Manager) runTopTx(ctx context.Context, options TxOptions, fn func(ctx context.Context) error) error {
+func (m *Manager) runTopTx(ctx context.Context, options TxOptions, repeatable bool, fn func(ctx context.Context) error) error {
 	conn, err := m.acquire(ctx)
 	if err != nil {
 		return operationError("begin", err)
@@ -176,18 +184,22 @@ func (m *Manager) runTopTx(ctx context.Context, options TxOptions, fn func(ctx c
 	}
 	tx, err := conn.BeginTx(ctx, begin)
 	if err != nil {
-		return operationError("begin", err)
+		return operationError("begin", m.outcome(ctx, conn.Conn(), true, err))
 	}
-	return m.runTx(ctx, tx, fn)
+	commit := func() error {
+		if tx.Conn().IsClosed() {
+			return pgconn.ErrConnClosed // and the server has rolled back
+		}
+		return m.outcome(ctx, tx.Conn(), repeatable, tx.Commit(ctx))
+	}
+	return m.runTx(ctx, &transaction{tx: tx, readOnly: options.ReadOnly}, commit, fn)
 }
 
 // runTx runs fn in a transaction that has begun, and ends it.
-func (m *Manager) runTx(ctx context.Context, tx pgx.Tx, fn func(ctx context.Context) error) (err error) {
-	outer, _ := ctx.Value(transactionKey).(*transaction)
-	t := &transaction{manager: m, tx: tx, outer: outer}
-	if around := m.transaction(ctx); around != nil {
-		t.reader = around.reader
-	}
+func (m *Manager) runTx(ctx context.Context, t *transaction, commit func() error, fn func(ctx context.Context) error) (err error) {
+	t.manager = m
+	t.outer, _ = ctx.Value(transactionKey).(*transaction)
+	tx := t.tx
 
 	// This also runs when fn panics or ends its goroutine, without hiding either.
 	committed := false
@@ -220,7 +232,7 @@ func (m *Manager) runTx(ctx context.Context, tx pgx.Tx, fn func(ctx context.Cont
 	if tx.Conn().PgConn().TxStatus() == 'E' { // the server would refuse to release a savepoint, and pgx then gives it up
 		return operationError("commit", fmt.Errorf("%w: a statement in it had failed", pgx.ErrTxCommitRollback))
 	}
-	if err := tx.Commit(ctx); err != nil {
+	if err := commit(); err != nil {
 		return operationError("commit", err)
 	}
 	committed = true

@@ -194,3 +194,33 @@ func TestCleanupReportsSessionsBeforeItFailed(t *testing.T) {
 		t.Errorf("%d sessions have an audit row, want 50", n)
 	}
 }
+
+// Sessions may hold more messages than can be deleted within statement_timeout, which is for requests.
+func TestCleanupOfLargeSessions(t *testing.T) {
+	t.Parallel()
+	config := retain(t)
+	config.StatementTimeout = 100 * time.Millisecond
+	ctx, m := storetest.Open(t, config)
+	for _, sql := range []string{
+		"CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END $$",
+		"CREATE TRIGGER slowly BEFORE DELETE ON messages FOR EACH ROW EXECUTE FUNCTION slowly()",
+		"INSERT INTO sessions (id, purpose, created_by, is_active, updated_at) VALUES ('large', 'x', 'alice', false, now() - interval '6 days')",
+		`INSERT INTO messages (session_id, sender, content, timestamp)
+			SELECT 'large', 'alice', 'x', now() - interval '6 days' FROM generate_series(1, 10)`,
+	} {
+		if _, err := store.ExecuteUpdate(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	report, err := m.Cleanup(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.InactiveSessions != 1 {
+		t.Errorf("report %+v", report)
+	}
+	// What follows on the same connection has its limit.
+	if _, err := store.ExecuteQuery(ctx, "SELECT pg_sleep(60)"); sqlState(err) != "57014" {
+		t.Errorf("got error %v", err)
+	}
+}

@@ -69,6 +69,9 @@ func wantUnhealthy(ctx context.Context, tb testing.TB, texts ...string) {
 	if status.Healthy() || status.DatabaseExists || status.DatabaseInitialized {
 		tb.Errorf("health check: %+v", status)
 	}
+	if err := status.Err(); !errors.As(err, new(*store.DatabaseConnectionError)) || err.Error() != status.Error {
+		tb.Errorf("the health check has error %v, and says %s", err, status.Error)
+	}
 	for _, text := range texts {
 		if !strings.Contains(status.Error, text) {
 			tb.Errorf("the health check lacks %q: %s", text, status.Error)

@@ -211,7 +211,7 @@ func TestHealthCheck(t *testing.T) {
 	ctx, m := storetest.Open(t, config)
 	before := time.Now()
 	first := store.HealthCheck(ctx)
-	if !first.Healthy() || first.Status != "healthy" || !first.DatabaseInitialized || !first.DatabaseExists || first.Error != "" {
+	if !first.Healthy() || first.Status != "healthy" || !first.DatabaseInitialized || !first.DatabaseExists || first.Error != "" || first.Err() != nil {
 		t.Errorf("health of a migrated database: %+v", first)
 	}
 	asked, err := store.ParseUTCTimestamp(first.Timestamp)
@@ -264,6 +264,10 @@ func TestHealthCheckFindsProblems(t *testing.T) {
 	}
 	if diff := cmp.Diff(keys, jsonKeys(t, status)); diff != "" {
 		t.Errorf("fields of an unhealthy one (-want +got):\n%s", diff)
+	}
+
+	if !errors.As(status.Err(), new(*store.DatabaseSchemaError)) {
+		t.Errorf("error %v", status.Err())
 	}
 
 	damaged, _ := storetest.New(t)

@@ -18,7 +18,7 @@ import (
 )
 
 // listeners is the number of connections of this database that listen.
-const listeners = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'"
+const listeners = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND (query LIKE 'LISTEN %' OR query = '-- ping')"
 
 // terminateListeners cuts the connections that listen.
 const terminateListeners = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'"

@@ -462,6 +462,18 @@ func TestNewerSchema(t *testing.T) {
 	if status := store.HealthCheck(ctx); !status.Healthy() {
 		t.Errorf("health check with AllowNewerSchema: %+v", status)
 	}
+	// While the newer program is at it, the programs that run go on.
+	exec1(t, conn, "UPDATE schema_migrations SET dirty = true")
+	if err := allowing.InitializeDatabase(ctx); err != nil {
+		t.Errorf("with AllowNewerSchema, during a migration: %v", err)
+	}
+	if status := store.HealthCheck(ctx); !status.Healthy() {
+		t.Errorf("health check with AllowNewerSchema, during a migration: %+v", status)
+	}
+	if status := store.HealthCheck(store.NewContext(ctx, m)); status.Healthy() || !strings.Contains(status.Error, "migration 99 is running") {
+		t.Errorf("health check during a migration: %+v", status)
+	}
+	exec1(t, conn, "UPDATE schema_migrations SET dirty = false")
 	exec1(t, conn, "ALTER TABLE sessions RENAME COLUMN purpose TO goal")
 	wantSchemaError(t, allowing.InitializeDatabase(ctx), "column sessions.purpose text not null")
 	exec1(t, conn, "UPDATE schema_migrations SET dirty = true")

@@ -48,7 +48,8 @@ type statement struct {
 }
 
 func (s *statement) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	if len(data.Args) > 0 {
+	// Followers are told of a message beside what follows it.
+	if len(data.Args) > 0 && !strings.Contains(data.SQL, "name: FollowNotify") {
 		s.sql, s.args = data.SQL, slices.Clone(data.Args)
 	}
 	return ctx
@@ -97,10 +98,23 @@ func hotQueries(latest store.MessageCursor) []hotQuery {
 		{"add", func(ctx context.Context, m *store.Manager) error {
 			_, err := m.AddMessage(ctx, busySession, store.NewMessage{Sender: "alice", Content: "new"})
 			return err
-		}, nil, 80, 0},
+		}, nil, 90, 0},
 		{"page after a cursor, few visible of many", read(quietSession, store.MessageCursor{}), page, pages, merged},
 		{"page after a cursor", read(busySession, store.MessageCursor{}), page, pages, merged},
 		{"poll", read(busySession, latest), page, 30, 1}, // one row says that nothing is new
+		{"follow", func(ctx context.Context, m *store.Manager) error {
+			cursor, err := m.LatestFollowCursor(ctx, busySession)
+			if err != nil {
+				return err
+			}
+			if _, err := m.AddMessage(ctx, busySession, store.NewMessage{Sender: "alice", Content: "new"}); err != nil {
+				return err
+			}
+			for _, err := range m.Follow(ctx, store.FollowParams{SessionID: busySession, Reader: alice, After: cursor}) {
+				return err
+			}
+			return nil
+		}, []string{"idx_messages_follow_order"}, 40, 3},
 		{"newest page, few visible of many", func(ctx context.Context, m *store.Manager) error {
 			_, err := m.GetSession(ctx, quietSession, alice)
 			return err
@@ -134,7 +148,7 @@ func hotQueries(latest store.MessageCursor) []hotQuery {
 		{"set memory", func(ctx context.Context, m *store.Manager) error {
 			_, err := m.SetMemory(ctx, store.SetMemoryParams{AgentID: "alice", Key: "key_00021", Value: "new"})
 			return err
-		}, nil, 80, 0},
+		}, nil, 90, 0},
 		{"list memory", func(ctx context.Context, m *store.Manager) error {
 			_, err := m.ListMemory(ctx, store.ListMemoryParams{AgentID: "alice"})
 			return err

@@ -96,6 +96,7 @@ func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	wire, config := newWire(t)
 	config.MaxConnections = 1
+	config.NotifyInterval = -1 // what tells followers is beside the operations, for many of them at once
 	config.EncryptionKeys = []store.Secret{tokenKey}
 	ctx, m := storetest.Open(t, config)
 	token := newToken(ctx, t, m)

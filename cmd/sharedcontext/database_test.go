@@ -14,42 +14,6 @@ import (
 // unreachable is the address of no server, with a password to keep.
 const unreachable = "postgresql://user:sEcReT-word@127.0.0.1:1/nothing"
 
-func TestHealth(t *testing.T) {
-	withDatabase(t, storetest.Config(t).URL)
-	call(t, "health").want(t, exitOK, "status       healthy\n", "")
-	r := call(t, "health", "--json")
-	r.want(t, exitOK, `"healthy"`, "")
-	var status store.HealthStatus
-	r.decode(t, &status)
-	if !status.DatabaseInitialized || status.DatabaseSizeMB <= 0 || status.ConnectionCount < 1 {
-		t.Errorf("status %+v", status)
-	}
-}
-
-func TestUnhealthy(t *testing.T) {
-	for _, test := range []struct{ name, url, problem string }{
-		{"not migrated", storetest.EmptyConfig(t).URL, "migrate up"},
-		{"unreachable", unreachable, "check that the server runs"},
-		{"not configured", "", "DATABASE_URL: is not set"},
-		{"unusable", "sqlite:///x.db", "DATABASE_URL"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			withDatabase(t, test.url)
-			text, object := call(t, "health"), call(t, "health", "--json")
-			text.want(t, exitFailure, "status       unhealthy\n", test.problem)
-			object.want(t, exitFailure, test.problem, "")
-			var status store.HealthStatus
-			object.decode(t, &status)
-			if status.Status != "unhealthy" || status.DatabaseInitialized || !strings.Contains(status.Error, test.problem) {
-				t.Errorf("status %+v", status)
-			}
-			if all := text.out + text.err + object.out + object.err; strings.Contains(all, "sEcReT") {
-				t.Errorf("the password is shown:\n%s", all)
-			}
-		})
-	}
-}
-
 func TestUnreachable(t *testing.T) {
 	withDatabase(t, unreachable)
 	for _, args := range []string{"migrate status", "migrate up", "migrate down --yes", "migrate force 1", "cleanup", "demo"} {

@@ -6,7 +6,7 @@
 //	DATABASE_URL=postgresql://… sharedcontext migrate up
 //	DATABASE_URL=postgresql://… sharedcontext health --json
 //
-// It exits with 0 when all went well, 1 when something failed and 2 when it was called wrongly.
+// It exits with 0 when all went well, 1 when something failed and 2 when it was called wrongly; health says more by 3 and 4.
 package main
 
 import (

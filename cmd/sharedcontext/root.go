@@ -111,7 +111,8 @@ func newRoot(s streams) *cobra.Command {
 		Long: `sharedcontext looks after the PostgreSQL database of a shared-context server.
 
 The database is the one that DATABASE_URL names; DIRECT_DATABASE_URL, if it is set, is used for migrations. The commands
-dev and demo start a private PostgreSQL where there is none. Exit codes: 0 all well, 1 failure, 2 wrong usage.`,
+dev and demo start a private PostgreSQL where there is none. Exit codes: 0 all well, 1 failure, 2 wrong usage;
+health has more.`,
 		Example: `  sharedcontext demo                     let agents write at once, and verify what they read
   sharedcontext dev                      run a PostgreSQL for development, print its DATABASE_URL
   sharedcontext dev -- go test ./...     run a command with that DATABASE_URL
