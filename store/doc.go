@@ -14,6 +14,9 @@
 //		SessionID: session.ID,
 //		Reader:    store.Reader{AgentID: "reviewer", AgentType: "claude"},
 //	})
+//	for event, err := range manager.Follow(ctx, store.FollowParams{SessionID: session.ID, Reader: reader, After: cursor}) {
+//		// each message that reader may see, once, as soon as it is committed
+//	}
 //
 // The manager, and the transaction that [Manager.InTx] runs, travel in the context. The functions of the first generation
 // ([GetDBConnection], [ExecuteQuery], [HealthCheck] and others) take the manager from there, see [NewContext], or make a
