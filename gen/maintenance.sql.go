@@ -90,6 +90,21 @@ func (q *Queries) MemoryDeleteExpired(ctx context.Context, db DBTX, arg MemoryDe
 	return result.RowsAffected(), nil
 }
 
+const schemaHidden = `-- name: SchemaHidden :one
+SELECT coalesce(row_security_active(to_regclass('schema_migrations')::oid), false)::boolean AS hidden
+`
+
+// Whether row-level security keeps what SchemaState reads from this role.
+func (q *Queries) SchemaHidden(ctx context.Context, db DBTX) (bool, error) {
+	row := db.QueryRow(ctx, schemaHidden)
+	var hidden bool
+	err := row.Scan(&hidden)
+	if err != nil {
+		err = fmt.Errorf("query SchemaHidden: %w", err)
+	}
+	return hidden, err
+}
+
 const schemaState = `-- name: SchemaState :one
 SELECT version, dirty, ARRAY(
     SELECT object
@@ -121,6 +136,10 @@ SELECT version, dirty, ARRAY(
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
         WHERE c.relnamespace = current_schema()::regnamespace
+        UNION ALL
+        SELECT format('row security on %s', c.relname)
+        FROM pg_catalog.pg_class c
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND c.relrowsecurity
     ) AS found (object)
 )::text[] AS objects
 FROM schema_migrations

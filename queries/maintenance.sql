@@ -31,6 +31,10 @@ SELECT version, dirty, ARRAY(
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
         WHERE c.relnamespace = current_schema()::regnamespace
+        UNION ALL
+        SELECT format('row security on %s', c.relname)
+        FROM pg_catalog.pg_class c
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND c.relrowsecurity
     ) AS found (object)
 )::text[] AS objects
 FROM schema_migrations
@@ -39,6 +43,10 @@ WHERE schema_migrations.tableoid IN (
     SELECT c.oid FROM pg_catalog.pg_class c
     WHERE c.relname = 'schema_migrations' AND c.relnamespace = current_schema()::regnamespace
 );
+
+-- Whether row-level security keeps what SchemaState reads from this role.
+-- name: SchemaHidden :one
+SELECT coalesce(row_security_active(to_regclass('schema_migrations')::oid), false)::boolean AS hidden;
 
 -- The first generation's own record of its schema, 0 when it has none.
 -- name: SchemaVersion :one

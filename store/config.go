@@ -79,6 +79,10 @@ type Config struct {
 	// long as it holds all that this one needs. For rolling deployments, in which both run side by side. The default is false.
 	AllowNewerSchema bool
 
+	// ReaderRole is DATABASE_READER_ROLE: the role that statements in the scope of [AsReader] run as, which "sharedcontext
+	// access grant" makes. The default is sharedcontext_reader.
+	ReaderRole string
+
 	// AuditRetention is AUDIT_LOG_RETENTION_DAYS: the age at which the cleanup deletes audit rows, default 30 days.
 	AuditRetention time.Duration
 	// InactiveSessionRetention is INACTIVE_SESSION_RETENTION_DAYS: the age at which the cleanup deletes sessions marked
@@ -116,6 +120,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.PoolSize, defaultPoolSize)
 	setDefault(&c.MaxConnections, defaultMaxConnections)
 	setDefault(&c.MinConnections, min(defaultMinConnections, c.maxConns()))
+	setDefault(&c.ReaderRole, defaultReaderRole)
 	setDefault(&c.NotifyInterval, defaultNotifyInterval)
 	setDefault(&c.AuditRetention, defaultAuditRetention)
 	setDefault(&c.InactiveSessionRetention, defaultInactiveSessionRetention)
@@ -206,6 +211,9 @@ func (c Config) checkValues() (errs []error) {
 	if len(errs) == poolErrs && c.MinConnections > c.maxConns() {
 		refuse("DATABASE_MIN_CONNECTIONS", c.MinConnections, fmt.Sprintf("must be from 0 to %d, the smaller of "+
 			"POSTGRESQL_POOL_SIZE and DATABASE_MAX_CONNECTIONS", c.maxConns()))
+	}
+	if roleNameInput("", c.ReaderRole) != nil {
+		refuse("DATABASE_READER_ROLE", c.ReaderRole, fmt.Sprintf("must be the name of a role of its own, of at most %d bytes", maxRoleName))
 	}
 	if c.AuditRetention < 0 {
 		refuse("AUDIT_LOG_RETENTION_DAYS", c.AuditRetention, "must be positive")

@@ -64,7 +64,7 @@ func TestConfigDefaults(t *testing.T) {
 	want := Config{
 		URL: testURL, AcquireTimeout: 30 * time.Second, PoolSize: 20, MaxConnections: 20, MinConnections: 2,
 		Logger: slog.Default(), AuditRetention: 30 * 24 * time.Hour, InactiveSessionRetention: 7 * 24 * time.Hour,
-		StatementTimeout: 30 * time.Second, NotifyInterval: 20 * time.Millisecond,
+		StatementTimeout: 30 * time.Second, NotifyInterval: 20 * time.Millisecond, ReaderRole: "sharedcontext_reader",
 	}
 	got, err := c.validate()
 	if err != nil {
@@ -110,6 +110,7 @@ func TestConfigFromEnvVariables(t *testing.T) {
 		{"DATABASE_SLOW_QUERY", "", func(*Config) {}},
 		{"DATABASE_ALLOW_NEWER_SCHEMA", "true", func(c *Config) { c.AllowNewerSchema = true }},
 		{"DATABASE_ALLOW_NEWER_SCHEMA", "false", func(*Config) {}},
+		{"DATABASE_READER_ROLE", " app_reader ", func(c *Config) { c.ReaderRole = "app_reader" }},
 		{"AUDIT_LOG_RETENTION_DAYS", "1", func(c *Config) { c.AuditRetention = days }},
 		{"AUDIT_LOG_RETENTION_DAYS", "36500", func(c *Config) { c.AuditRetention = 36500 * days }},
 		{"INACTIVE_SESSION_RETENTION_DAYS", " 90", func(c *Config) { c.InactiveSessionRetention = 90 * days }},
@@ -168,6 +169,8 @@ func TestConfigFromEnvRefuses(t *testing.T) {
 		{"ENABLE_QUERY_LOGGING", "maybe", "true, false"},
 		{"ENABLE_QUERY_LOGGING", "2", "true, false"},
 		{"DATABASE_ALLOW_NEWER_SCHEMA", "perhaps", "true, false"},
+		{"DATABASE_READER_ROLE", "none", "name of a role of its own"},
+		{"DATABASE_READER_ROLE", "pg_read_all_data", "name of a role of its own"},
 		{"AUDIT_LOG_RETENTION_DAYS", "0", "from 1 to 36500"},
 		{"AUDIT_LOG_RETENTION_DAYS", "36501", "from 1 to 36500"},
 		{"AUDIT_LOG_RETENTION_DAYS", "month", "from 1 to 36500"},

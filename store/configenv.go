@@ -31,6 +31,7 @@ func configFromLookup(lookup func(string) (string, bool)) (Config, error) {
 		QueryLogging:             e.boolean("ENABLE_QUERY_LOGGING"),
 		SlowQuery:                e.seconds("DATABASE_SLOW_QUERY", time.Millisecond, maxAcquireTimeout),
 		AllowNewerSchema:         e.boolean("DATABASE_ALLOW_NEWER_SCHEMA"),
+		ReaderRole:               e.text("DATABASE_READER_ROLE"),
 		AuditRetention:           time.Duration(e.integer("AUDIT_LOG_RETENTION_DAYS", 1, maxRetentionDays)) * day,
 		InactiveSessionRetention: time.Duration(e.integer("INACTIVE_SESSION_RETENTION_DAYS", 1, maxRetentionDays)) * day,
 		EncryptionKeys:           e.secrets("JWT_ENCRYPTION_KEY"),

@@ -19,6 +19,7 @@ func (c Config) summary() []slog.Attr {
 		slog.Bool("query_logging", c.QueryLogging),
 		slog.String("slow_query", c.SlowQuery.String()),
 		slog.Bool("allow_newer_schema", c.AllowNewerSchema),
+		slog.String("reader_role", c.ReaderRole),
 		slog.String("audit_retention", c.AuditRetention.String()),
 		slog.String("inactive_session_retention", c.InactiveSessionRetention.String()),
 		slog.Int("encryption_keys", len(c.EncryptionKeys)),

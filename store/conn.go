@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -20,8 +21,11 @@ func (c *Conn) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 		return pgconn.CommandTag{}, operationError("exec", err)
 	}
 	defer c.t.leave()
+	if err := c.t.asReader(ctx, sql); err != nil {
+		return pgconn.CommandTag{}, operationError("exec", err)
+	}
 	tag, err := c.t.tx.Exec(ctx, sql, args...)
-	return tag, operationError("exec", c.t.failed(ctx, err))
+	return tag, c.t.failure("exec", c.t.failed(ctx, err))
 }
 
 // Query runs a statement and returns its rows, which must be closed before the next statement.
@@ -30,9 +34,12 @@ func (c *Conn) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 		return nil, operationError("query", err)
 	}
 	defer c.t.leave()
+	if err := c.t.asReader(ctx, sql); err != nil {
+		return nil, operationError("query", err)
+	}
 	rows, err := c.t.tx.Query(ctx, sql, args...)
 	if err != nil {
-		return nil, operationError("query", c.t.failed(ctx, err))
+		return nil, c.t.failure("query", c.t.failed(ctx, err))
 	}
 	c.t.rows = rows
 	return &guardedRows{Rows: rows, t: c.t, ctx: ctx}, nil
@@ -50,6 +57,9 @@ func (c *Conn) CopyFrom(ctx context.Context, table pgx.Identifier, columns []str
 		return 0, operationError("copy", err)
 	}
 	defer c.t.leave()
+	if c.t.reader != nil {
+		return 0, operationError("copy", fmt.Errorf("%w: a reader writes nothing", ErrPermission))
+	}
 	copied, err := c.t.tx.CopyFrom(ctx, table, columns, source)
 	return copied, operationError("copy", c.t.failed(ctx, err))
 }
@@ -110,7 +120,7 @@ func (r *guardedRows) Err() error {
 	if r.err != nil {
 		return operationError("query", r.err)
 	}
-	return operationError("query", r.t.failed(r.ctx, r.Rows.Err()))
+	return r.t.failure("query", r.t.failed(r.ctx, r.Rows.Err()))
 }
 
 type guardedRow struct {

@@ -17,15 +17,18 @@ import (
 // times are in clock.go, the validators in input.go.
 
 // GetDBConnection calls fn with a connection inside of a transaction of the context's manager, a savepoint when ctx is in
-// a transaction already. It commits when fn returns nil and rolls back otherwise; see [Manager.InTx].
+// a transaction already. It commits when fn returns nil and rolls back otherwise; see [Manager.InTx]. In the scope of
+// [AsReader] it reads as that reader.
 func GetDBConnection(ctx context.Context, fn func(ctx context.Context, conn *Conn) error) error {
 	m, err := GetManager(ctx)
 	if err != nil {
 		return err
 	}
-	return m.InTx(ctx, func(ctx context.Context) error {
-		return fn(ctx, &Conn{m.transaction(ctx)})
-	})
+	call := func(ctx context.Context) error { return fn(ctx, &Conn{m.transaction(ctx)}) }
+	if scope := scopeOf(ctx); scope != nil {
+		return m.inReaderScope(ctx, "get database connection", scope, call)
+	}
+	return m.InTx(ctx, call)
 }
 
 // InitializeDatabase is [Manager.InitializeDatabase] of the context's manager.
@@ -43,7 +46,7 @@ func InitializeDatabase(ctx context.Context) error {
 // Values have the types that pgx gives: int64 (int32, int16 for smaller columns), string, bool, float64, pgtype.Numeric,
 // time.Time in UTC, [16]byte for uuid, []byte for bytea, map[string]any for jsonb objects, whose numbers are float64 (select
 // metadata::text where that is not exact enough), and nil for NULL. A statement whose placeholders do not fit its
-// parameters is a [*ValidationError].
+// parameters is a [*ValidationError]. In the scope of [AsReader] it sees what that reader may see, and nothing else.
 func ExecuteQuery(ctx context.Context, sql string, params ...any) ([]map[string]any, error) {
 	return execute(ctx, "execute query", sql, params, func(db gen.DBTX, sql string) ([]map[string]any, error) {
 		rows, err := db.Query(ctx, sql, params...)
@@ -110,6 +113,9 @@ func execute[T any](ctx context.Context, operation, sql string, params []any, ru
 	sql, err = bindPlaceholders(sql, len(params))
 	if err != nil {
 		return none, err
+	}
+	if scope := scopeOf(ctx); scope != nil {
+		return queryAsReader(ctx, m, operation, scope, sql, run)
 	}
 	return query(ctx, m, operation, func(db gen.DBTX) (T, error) { return run(db, sql) })
 }

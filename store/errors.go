@@ -20,7 +20,8 @@ var (
 	ErrMemoryNotFound = errors.New("memory entry not found")
 	// ErrMemoryKeyExists says that a live memory entry has this key and was to be kept.
 	ErrMemoryKeyExists = errors.New("memory key exists")
-	// ErrPermission says that the agent may not do this, for instance write an admin_only message without being an admin.
+	// ErrPermission says that the agent may not do this, for instance write an admin_only message without being an admin, or
+	// that the database does not let its role do it.
 	ErrPermission = errors.New("permission denied")
 )
 

@@ -24,8 +24,20 @@ func (tb *exampleTB) Cleanup(f func())               { tb.cleanup = append(tb.cl
 
 // exampleDatabase returns the manager of a migrated database, and a context that carries it, until done is called.
 func exampleDatabase() (ctx context.Context, manager *store.Manager, done func()) {
+	return exampleOpen(storetest.Config)
+}
+
+// exampleService is exampleDatabase for a service that does not own the database.
+func exampleService() (ctx context.Context, manager *store.Manager, done func()) {
+	return exampleOpen(func(tb testing.TB) store.Config {
+		tb.Helper()
+		return storetest.Service(tb, storetest.Config(tb))
+	})
+}
+
+func exampleOpen(config func(testing.TB) store.Config) (ctx context.Context, manager *store.Manager, done func()) {
 	tb := &exampleTB{ctx: context.Background()}
-	ctx, manager = storetest.New(tb)
+	ctx, manager = storetest.Open(tb, config(tb))
 	return ctx, manager, func() {
 		for i := len(tb.cleanup) - 1; i >= 0; i-- {
 			tb.cleanup[i]()

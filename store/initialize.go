@@ -107,14 +107,26 @@ func (m *Manager) migrateUp(ctx context.Context) error {
 	return errors.Join(migrator.Up(ctx), migrator.Close())
 }
 
+// errShutOut explains a role that does not own the tables and that nobody has granted access.
+var errShutOut = &DatabaseError{
+	Op:   "read schema state",
+	Err:  fmt.Errorf("%w: row-level security keeps the rows of all tables from the role of DATABASE_URL", ErrPermission),
+	Hint: `let the owner of the database run "sharedcontext access grant --service-role" with the name of this role, or of one that it is a member of`,
+}
+
 // schemaState asks what is applied and what is there. A database without any migration has the zero state.
 func (m *Manager) schemaState(ctx context.Context) (gen.SchemaStateRow, error) {
 	return repeatable(ctx, m, "read schema state", func(db gen.DBTX) (gen.SchemaStateRow, error) {
 		state, err := queries.SchemaState(ctx, db)
 		var pgErr *pgconn.PgError
 		switch {
-		case errors.Is(err, pgx.ErrNoRows),
-			errors.As(err, &pgErr) && pgErr.Code == "42P01", // undefined_table
+		case errors.Is(err, pgx.ErrNoRows):
+			hidden, err := queries.SchemaHidden(ctx, db)
+			if err == nil && hidden {
+				err = errShutOut
+			}
+			return gen.SchemaStateRow{}, err
+		case errors.As(err, &pgErr) && pgErr.Code == "42P01", // undefined_table
 			errors.As(err, &pgErr) && pgErr.Code == "42703": // undefined_column: the table of another program, as the migrator says
 			return gen.SchemaStateRow{}, nil
 		}

@@ -54,6 +54,7 @@ const (
 	managerKey contextKey = iota
 	transactionKey
 	loggedQueryKey
+	readerKey
 )
 
 // Open checks the configuration and returns a manager. It does not wait for the server: the pool connects in the
@@ -293,6 +294,9 @@ func run[T any](ctx context.Context, m *Manager, operation string, repeatable bo
 			return result, operationError(operation, err)
 		}
 		defer tx.leave()
+		if tx.reader != nil {
+			return result, operationError(operation, errTypedAsReader)
+		}
 		result, err := fn(tx.tx)
 		return result, operationError(operation, tx.failed(ctx, err))
 	}

@@ -239,7 +239,11 @@ func (m *Migrator) Up(ctx context.Context) error {
 			return schemaError("migrate up", err)
 		}
 	case status.Version == 0:
-		return schemaError("migrate up", m.create(ctx))
+		err := m.mayMigrate(ctx)
+		if err == nil {
+			err = m.create(ctx)
+		}
+		return schemaError("migrate up", err)
 	case status.Version >= status.Latest:
 		return nil
 	}
@@ -252,6 +256,9 @@ func (m *Migrator) To(ctx context.Context, version uint) error {
 	operation := fmt.Sprintf("migrate to version %d", version)
 	if version > schema.Latest() {
 		return schemaError(operation, fmt.Errorf("this program knows migrations up to %d", schema.Latest()))
+	}
+	if err := m.mayMigrate(ctx); err != nil {
+		return schemaError(operation, err)
 	}
 	for attempt := 1; ; {
 		status, err := m.Status()
@@ -284,6 +291,17 @@ func (m *Migrator) To(ctx context.Context, version uint) error {
 		}
 		attempt++
 	}
+}
+
+// mayMigrate asks before anything is begun whether the role may record a migration: golang-migrate, which would fail at
+// that, leaves a goroutine behind then.
+func (m *Migrator) mayMigrate(ctx context.Context) error {
+	var may bool
+	err := m.lock.QueryRowContext(ctx, "SELECT has_table_privilege('schema_migrations', 'TRUNCATE')").Scan(&may)
+	if err == nil && !may {
+		err = fmt.Errorf("%w: the schema belongs to another role", ErrPermission)
+	}
+	return err
 }
 
 // step runs one migration, up (1) or down (-1). Of several at once, golang-migrate would leave a goroutine behind for each
@@ -460,6 +478,11 @@ func schemaError(operation string, err error) error {
 	switch {
 	case errors.Is(err, errTransactionPooler):
 		failure.Hint = transactionPoolerHint
+	case hasCode(err, insufficientPrivilege):
+		failure.Err = fmt.Errorf("%w: %w", ErrPermission, err)
+		fallthrough
+	case errors.Is(err, ErrPermission):
+		failure.Hint = "it takes the owner of the tables, and to make a role one with CREATEROLE: give the URL of such a role as DIRECT_DATABASE_URL"
 	case errors.As(err, &pgErr):
 		failure.Hint = pgErr.Hint // of the migration, where it has one
 	case errors.As(err, &dirty):

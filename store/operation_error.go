@@ -97,6 +97,9 @@ func serverError(operation string, err error, pgErr *pgconn.PgError) error {
 		return &DatabaseSchemaError{failure}
 	case "26000", "42P05": // a prepared statement does not exist, or does already: it was another server connection
 		failure.Hint = "if DATABASE_URL leads to a pooler in transaction mode, add pgbouncer=true to its parameters"
+	case insufficientPrivilege:
+		failure.Err = fmt.Errorf("%w: %w", ErrPermission, err)
+		failure.Hint = `"sharedcontext access check" says what the role of DATABASE_URL may do; migrations and the cleanup of the audit log need the owner of the tables`
 	case queryCanceled: // by the end of the caller's context, which is then named, by statement_timeout or by somebody else
 		failure.Hint = "nothing was written: the statement ran into the server's statement_timeout or was cancelled"
 	}

@@ -159,7 +159,7 @@ func TestRedactedURL(t *testing.T) {
 		}
 	}
 	want := `store.Config{url=postgresql://a:***@h/d direct_url= acquire_timeout=0s pool_size=5 max_connections=0 min_connections=0 ` +
-		`query_logging=false slow_query=0s allow_newer_schema=false audit_retention=0s inactive_session_retention=0s encryption_keys=1 statement_timeout=0s exec_mode=exec}`
+		`query_logging=false slow_query=0s allow_newer_schema=false reader_role= audit_retention=0s inactive_session_retention=0s encryption_keys=1 statement_timeout=0s exec_mode=exec}`
 	if got := fmt.Sprintf("%#v", Config{URL: "postgres://a:b@h/d", PoolSize: 5, ExecMode: ExecModeExec, EncryptionKeys: []Secret{testKey}}); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -33,6 +33,7 @@ type transaction struct {
 	manager *Manager
 	tx      pgx.Tx
 	outer   *transaction // what the context carried before, perhaps of another manager
+	reader  *readerScope // as whom it reads, see AsReader; nil for a transaction of the service
 
 	readOnly bool
 
@@ -152,7 +153,7 @@ func (m *Manager) inTx(ctx context.Context, options TxOptions, repeatable bool, 
 		if err != nil {
 			return operationError(operation, outer.failed(ctx, err))
 		}
-		nested := &transaction{tx: tx, readOnly: outer.readOnly}
+		nested := &transaction{tx: tx, reader: outer.reader, readOnly: outer.readOnly}
 		return m.runTx(ctx, nested, func() error { return outer.failed(ctx, tx.Commit(ctx)) }, fn)
 	}
 

@@ -55,6 +55,7 @@ func (f fixture) fillAudit(ctx context.Context, tb testing.TB, n int) {
 
 func TestSealAudit(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "tampers with the audit log")
 	ctx, f := setup(t)
 	empty := f.wantProblems(ctx, t)
 	if diff := cmp.Diff(store.AuditVerification{Unsealed: 1, Problems: []store.AuditProblem{}}, empty); diff != "" {
@@ -129,6 +130,7 @@ func TestSealAuditWaitsForOpenTransactions(t *testing.T) {
 
 func TestVerifyAuditFindsTampering(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "tampers with the audit log")
 	row := func(kind store.AuditProblemKind, ids ...int64) (problems []store.AuditProblem) {
 		for _, id := range ids {
 			problems = append(problems, store.AuditProblem{Kind: kind, Block: (id + 999) / 1000, ID: id})
@@ -202,6 +204,7 @@ func TestVerifyAuditFindsTampering(t *testing.T) {
 // A session that is deleted takes its id from its audit rows, which is no tampering.
 func TestVerifyAuditAfterSessionDeleted(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "tampers with the audit log")
 	ctx, f := setup(t)
 	f.fillAudit(ctx, t, 10)
 	f.seal(ctx, t)
@@ -221,6 +224,7 @@ func TestVerifyAuditAfterSessionDeleted(t *testing.T) {
 // What the cleanup deletes is no tampering, and what is removed beside it is.
 func TestVerifyAuditAfterCleanup(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "tampers with the audit log")
 	ctx, m := storetest.Open(t, retain(t))
 	f := fixture{m, newSession(ctx, t, m)}
 	f.fillAudit(ctx, t, 2500)
@@ -319,6 +323,7 @@ func TestSealAuditByManyAtOnce(t *testing.T) {
 // Verifying while the cleanup deletes gives no false alarm.
 func TestVerifyAuditDuringCleanup(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "tampers with the audit log")
 	config := retain(t)
 	ctx, m := storetest.Open(t, config)
 	f := fixture{m, newSession(ctx, t, m)}

@@ -69,6 +69,7 @@ func wantSessionsCleanedUp(ctx context.Context, tb testing.TB, n int64) {
 
 func TestCleanup(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "cleans up the audit log")
 	ctx, m := storetest.Open(t, retain(t))
 	fillForCleanup(ctx, t)
 	const tokens = "INSERT INTO secure_tokens (token_id, encrypted_jwt, agent_id, expires_at) VALUES ('long ago', '', 'a', now() - interval '8 days'), ('recoverable', '', 'a', now() - interval '6 days')"
@@ -90,6 +91,7 @@ func TestCleanup(t *testing.T) {
 
 func TestCleanupSessions(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "cleans up the audit log")
 	for _, n := range []int{0, 1, 100, 217} { // less than a batch, whole batches, and one that is not full
 		ctx, m := storetest.Open(t, retain(t))
 		fillWithSessions(ctx, t, n)
@@ -105,6 +107,7 @@ func TestCleanupSessions(t *testing.T) {
 
 func TestCleanupSessionsByManyAtOnce(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "cleans up the audit log")
 	config := retain(t)
 	ctx, _ := storetest.Open(t, config)
 	const sessions, cleaners = 330, 4
@@ -133,6 +136,7 @@ func TestCleanupSessionsByManyAtOnce(t *testing.T) {
 // A session that somebody is writing to is left alone, without waiting, and stays when the message is there.
 func TestCleanupSparesSessionsInUse(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes the schema")
 	ctx, m := storetest.Open(t, retain(t))
 	session := newSession(ctx, t, m)
 	if _, err := store.ExecuteUpdate(ctx, "ALTER TABLE sessions DISABLE TRIGGER sessions_updated_at_trigger"); err != nil {
@@ -167,6 +171,7 @@ func TestCleanupSparesSessionsInUse(t *testing.T) {
 
 func TestCleanupReportsSessionsBeforeItFailed(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes the schema")
 	ctx, m := storetest.Open(t, retain(t))
 	fillForCleanup(ctx, t)
 	fillWithSessions(ctx, t, 60)

@@ -58,6 +58,7 @@ func wantCleanedUp(ctx context.Context, tb testing.TB) {
 
 func TestCleanupExpiredData(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "cleans up the audit log")
 	config := storetest.Config(t)
 	config.AuditRetention = 10 * 24 * time.Hour
 	ctx, m := storetest.Open(t, config)
@@ -90,6 +91,7 @@ func TestCleanupExpiredData(t *testing.T) {
 
 func TestCleanupByManyAtOnce(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "cleans up the audit log")
 	config := storetest.Config(t)
 	config.AuditRetention = 10 * 24 * time.Hour
 	ctx, _ := storetest.Open(t, config)
@@ -121,6 +123,7 @@ func TestCleanupByManyAtOnce(t *testing.T) {
 // Rows that another process is deleting at the moment are left to it.
 func TestCleanupDoesNotWait(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "cleans up the audit log")
 	config := storetest.Config(t)
 	config.AuditRetention = 10 * 24 * time.Hour
 	ctx, m := storetest.Open(t, config)
@@ -143,6 +146,7 @@ func TestCleanupDoesNotWait(t *testing.T) {
 
 func TestCleanupReportsWhatItDidBeforeItFailed(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes the schema")
 	config := storetest.Config(t)
 	config.AuditRetention = 10 * 24 * time.Hour
 	ctx, _ := storetest.Open(t, config)

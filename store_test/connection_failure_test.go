@@ -159,6 +159,7 @@ func TestSilentServer(t *testing.T) {
 
 func TestRefusedByServer(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "migrates by the address of the service")
 	config := storetest.Config(t)
 	if throughPooler(config) {
 		t.Skip("a pooler lets clients in by itself and does not pass on how the server refuses them")

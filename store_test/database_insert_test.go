@@ -12,6 +12,7 @@ import (
 //nolint:tparallel // the cases share one database
 func TestExecuteInsert(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes the schema")
 	type params = []any
 	const (
 		newID  = -1 // the id that the row with the highest one has

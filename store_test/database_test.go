@@ -58,6 +58,7 @@ func TestExecuteQueryTypes(t *testing.T) {
 
 func TestExecuteQueryRows(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes rows that a service may not change")
 	ctx, m := storetest.New(t)
 	for _, sql := range []string{
 		"SELECT 1 WHERE false", "DELETE FROM messages", "DELETE FROM messages RETURNING id", "SELECT", "-- nothing at all", "",
@@ -77,6 +78,7 @@ func TestExecuteQueryRows(t *testing.T) {
 
 func TestExecuteUpdate(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes rows that a service may not change")
 	ctx, m := storetest.New(t)
 	for range 3 {
 		if err := record(ctx, "a"); err != nil {
@@ -112,6 +114,7 @@ func TestExecuteUpdate(t *testing.T) {
 
 func TestExecuteErrors(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes rows that a service may not change")
 	ctx, _ := storetest.New(t)
 	execute := map[string]func(sql string) error{
 		"execute query":  func(sql string) error { _, err := store.ExecuteQuery(ctx, sql); return err },
@@ -158,6 +161,7 @@ func TestExecuteOnUnreachableServer(t *testing.T) {
 
 func TestGetSchemaVersion(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes rows that a service may not change")
 	ctx, m := storetest.New(t)
 	want := int(schema.Latest()) + 2 // the first migration is version 3
 	if got, err := store.GetSchemaVersion(ctx); got != store.SchemaVersion() || got != want || err != nil {
@@ -202,6 +206,7 @@ func jsonKeys(tb testing.TB, value any) []string {
 
 func TestHealthCheck(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes the schema")
 	config := storetest.Config(t)
 	ctx, m := storetest.Open(t, config)
 	before := time.Now()
@@ -249,6 +254,7 @@ func TestHealthCheck(t *testing.T) {
 
 func TestHealthCheckFindsProblems(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes the schema")
 	keys := []string{"connection_count", "database_exists", "database_initialized", "database_size_mb", "error", "status", "timestamp"}
 
 	empty, _ := storetest.Open(t, storetest.EmptyConfig(t))
@@ -283,6 +289,7 @@ func TestHealthCheckFindsProblems(t *testing.T) {
 // A foreign key of a service's own is none of the store's, however it is named.
 func TestForeignKeyOfAService(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes the schema")
 	ctx, _ := setup(t)
 	for _, sql := range []string{
 		"CREATE TABLE login (id integer PRIMARY KEY)", "CREATE TABLE cart (session_id integer REFERENCES login (id))",

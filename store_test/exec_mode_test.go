@@ -14,6 +14,7 @@ import (
 // Whatever way statements are sent, the operations give the same. STORETEST_EXEC_MODE runs all other tests in a mode.
 func TestExecModes(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "cleans up the audit log")
 	modes := []store.ExecMode{
 		store.ExecModeAuto, store.ExecModeCacheStatement, store.ExecModeCacheDescribe, store.ExecModeExec, store.ExecModeSimpleProtocol,
 	}

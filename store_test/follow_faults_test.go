@@ -180,6 +180,7 @@ func followAll(ctx context.Context, t *testing.T, f fixture, n int) []*following
 // The connection that listens may be cut at any time.
 func TestFollowWhileListenersAreCut(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "cuts who listens, which is the owner")
 	ctx, f := setup(t)
 	followers := followAll(ctx, t, f, 3)
 	var l ledger
@@ -207,6 +208,7 @@ func TestFollowWhileListenersAreCut(t *testing.T) {
 // Followers in one process share one connection that listens, and one read of what comes.
 func TestThousandFollowers(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "counts who listens, which is the owner")
 	config := storetest.Config(t)
 	config.PoolSize, config.MinConnections = 4, 1
 	ctx, m := storetest.Open(t, config)

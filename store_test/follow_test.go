@@ -280,6 +280,7 @@ func TestFollowOfRolledBackTransaction(t *testing.T) {
 
 func TestFollowRefuses(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes rows that a service may not change")
 	ctx, f := setup(t)
 	first := func(params store.FollowParams) error {
 		for _, err := range f.Follow(ctx, params) {

@@ -279,6 +279,7 @@ func initializeAsProcess(t *testing.T, config store.Config) {
 // What is missing is named, by InitializeDatabase as by the health check.
 func TestIncompleteSchema(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes the schema")
 	tests := []struct{ name, damage, missing string }{
 		{"table", "DROP TABLE secure_tokens", "table secure_tokens"},
 		{"column", "ALTER TABLE messages DROP COLUMN sender_type", "column messages.sender_type character varying(50) not null"},
@@ -320,6 +321,7 @@ func TestIncompleteSchema(t *testing.T) {
 
 func TestInterruptedMigration(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes the schema")
 	config := storetest.Config(t)
 	ctx, m := storetest.Open(t, config)
 	if _, err := store.ExecuteUpdate(ctx, "UPDATE schema_migrations SET version = 9, dirty = true"); err != nil {
@@ -353,7 +355,7 @@ func TestInterruptedMigration(t *testing.T) {
 // back. The next one goes on from there.
 func TestKilledMigration(t *testing.T) {
 	t.Parallel()
-	config := storetest.Config(t)
+	config := storetest.OwnerConfig(t)
 	conn := connect(t, config)
 	exec1(t, conn, "SET timezone = 'UTC'")
 	want := catalog(t, conn)
@@ -401,7 +403,7 @@ func TestKilledFirstMigration(t *testing.T) {
 // What the server is still doing for a program that was killed is waited for.
 func TestKilledMigrationGoesOn(t *testing.T) {
 	t.Parallel()
-	config := storetest.Config(t)
+	config := storetest.OwnerConfig(t)
 	migrator := openMigrator(t, config)
 	migrateTo(t, migrator, 10)
 	if err := migrator.Close(); err != nil {
@@ -437,7 +439,7 @@ func TestKilledMigrationGoesOn(t *testing.T) {
 
 func TestNewerSchema(t *testing.T) {
 	t.Parallel()
-	config := storetest.Config(t)
+	config := storetest.OwnerConfig(t)
 	conn := connect(t, config)
 	exec1(t, conn, "UPDATE schema_migrations SET version = 99")
 	ctx, m := storetest.Open(t, config)

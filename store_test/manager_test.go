@@ -31,7 +31,7 @@ func openPool(tb testing.TB, size int) (context.Context, *store.Manager, store.C
 	return ctx, m, config
 }
 
-// connect returns a connection to the server itself that no manager knows of.
+// connect returns a connection to the server itself that no manager knows of, of the owner of the database.
 func connect(tb testing.TB, config store.Config) *pgx.Conn {
 	tb.Helper()
 	conn, err := pgx.Connect(tb.Context(), serverURL(config))

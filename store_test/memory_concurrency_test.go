@@ -129,6 +129,7 @@ func TestConcurrentDeleteMemory(t *testing.T) {
 // Setters, readers, deleters, lists and the cleanup work on the same few keys at once, and nothing fails.
 func TestConcurrentMemory(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "cleans up the audit log")
 	ctx, f := setup(t)
 	group, groupCtx := errgroup.WithContext(ctx)
 	for worker := range 16 {

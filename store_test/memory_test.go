@@ -304,6 +304,7 @@ func TestMemoryRollsBack(t *testing.T) {
 // Cleaning up removes what has expired and nothing else; the key may then be set as if it had never been.
 func TestMemoryAndCleanup(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "cleans up the audit log")
 	ctx, f := setup(t)
 	for _, sessionID := range f.scopes() {
 		f.set(ctx, t, store.SetMemoryParams{SessionID: sessionID, Key: "expired", Value: "v", TTL: time.Hour, Now: &noon})

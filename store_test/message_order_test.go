@@ -65,6 +65,7 @@ func readAll(ctx context.Context, t *testing.T, f fixture, reader store.Reader, 
 // lie in the table in another order.
 func TestMessageOrderNeedsNoIndex(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes rows that a service may not change")
 	public, private, agentOnly := store.VisibilityPublic, store.VisibilityPrivate, store.VisibilityAgentOnly
 	for name, test := range map[string]struct {
 		reader store.Reader
@@ -156,6 +157,7 @@ func checkOrderWithoutIndex(t *testing.T, reader store.Reader, levels []store.Vi
 // Every read gives all that there is to a message. Metadata that the first generation wrote as a JSON null is none.
 func TestMessageReadsAreComplete(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes rows that a service may not change")
 	ctx, f := setup(t)
 	root := f.add(ctx, t, store.NewMessage{Sender: "bob", Content: "question"})[0]
 	answer := f.add(ctx, t, store.NewMessage{

@@ -78,6 +78,9 @@ func catalog(tb testing.TB, conn *pgx.Conn) []string {
 			SELECT format('%s enabled %s', pg_get_triggerdef(t.oid), tgenabled)
 			FROM relation JOIN pg_trigger t ON tgrelid = relation.oid AND NOT tgisinternal
 			UNION ALL
+			SELECT format('policy %s on %s %s for %s to %s using %s check %s', policyname, tablename, permissive, cmd, roles, qual, with_check)
+			FROM pg_policies WHERE schemaname = current_schema()
+			UNION ALL
 			SELECT format('%s %s', pg_get_functiondef(oid), proconfig) FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
 		)
 		SELECT coalesce(array_agg(line ORDER BY line COLLATE "C"), '{}') FROM found`)

@@ -175,13 +175,14 @@ func hotQueries(latest store.MessageCursor) []hotQuery {
 }
 
 // The hot statements use their indexes, put no more than a page in order and read no more than what a page takes, planned
-// with their values and without. Each assertion is shown to fail where the index is missing.
+// with their values and without, for the owner and for a service, for whom the policies of row-level security are added.
+// Each assertion is shown to fail where the index is missing.
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("fills a database with 60,000 messages")
 	}
-	config := storetest.Config(t)
+	config := storetest.Service(t, storetest.Config(t))
 	conn := connect(t, config)
 	for _, fill := range strings.SplitAfter(planRows, ";\n") {
 		exec1(t, conn, fill)
@@ -197,32 +198,41 @@ func TestPlans(t *testing.T) {
 		if err := query.call(ctx, m); err != nil {
 			t.Fatalf("%s: %v", query.name, err)
 		}
-		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
-			plan, text := explain(t, conn, mode, *sent, "")
-			if problems := query.problems(plan); len(problems) > 0 {
-				t.Errorf("%s, %s: %s\n%s", query.name, mode, strings.Join(problems, "; "), text)
+		for _, setting := range []string{"plan_cache_mode = force_custom_plan", "plan_cache_mode = force_generic_plan"} {
+			for _, role := range []string{"ROLE none", serviceRole(config)} {
+				plan, text := explain(t, conn, *sent, "", setting, role)
+				if problems := query.problems(plan); len(problems) > 0 {
+					t.Errorf("%s, %s, %s: %s\n%s", query.name, setting, role, strings.Join(problems, "; "), text)
+				}
 			}
 			for _, index := range query.indexes {
 				if !strings.HasPrefix(index, "idx_") { // that of a constraint
 					continue
 				}
-				if plan, text := explain(t, conn, mode, *sent, index); len(query.problems(plan)) == 0 {
-					t.Errorf("%s, %s: all seems well without %s\n%s", query.name, mode, index, text)
+				if plan, text := explain(t, conn, *sent, index, setting); len(query.problems(plan)) == 0 {
+					t.Errorf("%s, %s: all seems well without %s\n%s", query.name, setting, index, text)
 				}
 			}
 		}
 	}
 }
 
-// explain executes a statement without a trace, after dropping an index if any, and returns its plan.
-func explain(tb testing.TB, conn *pgx.Conn, mode string, s statement, without string) (planNode, string) {
+// serviceRole is the setting that makes the owner of a database the service that storetest.Service has made for it.
+func serviceRole(config store.Config) string {
+	return "ROLE " + pgx.Identifier{strings.TrimSuffix(config.ReaderRole, "reader") + "service"}.Sanitize()
+}
+
+// explain executes a statement without a trace, after dropping an index if any, under settings, and returns its plan.
+func explain(tb testing.TB, conn *pgx.Conn, s statement, without string, settings ...string) (planNode, string) {
 	tb.Helper()
 	exec1(tb, conn, "BEGIN")
 	defer exec1(tb, conn, "ROLLBACK")
 	if without != "" {
 		exec1(tb, conn, "DROP INDEX "+without)
 	}
-	exec1(tb, conn, "SET LOCAL plan_cache_mode = "+mode)
+	for _, setting := range settings {
+		exec1(tb, conn, "SET LOCAL "+setting)
+	}
 	if _, err := conn.PgConn().Exec(tb.Context(), "PREPARE hot AS "+s.sql).ReadAll(); err != nil {
 		tb.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"testing"
 
@@ -46,7 +47,9 @@ func withoutPooler(config store.Config) store.Config {
 }
 
 // throughPooler reports whether STORETEST_PGBOUNCER has put a pooler before the server.
-func throughPooler(config store.Config) bool { return config.DirectURL != "" }
+func throughPooler(config store.Config) bool {
+	return config.DirectURL != "" && os.Getenv("STORETEST_PGBOUNCER") != ""
+}
 
 // execModes are the modes that work with a configuration: a pooler takes prepared statements away.
 func execModes(config store.Config) []store.ExecMode {
@@ -123,6 +126,14 @@ func wantError(tb testing.TB, err, target error) {
 	tb.Helper()
 	if !errors.Is(err, target) {
 		tb.Fatalf("got error %v, want %v", err, target)
+	}
+}
+
+// needsOwner skips a test that does what the role of a service has no right to, where the tests run as one.
+func needsOwner(tb testing.TB, does string) {
+	tb.Helper()
+	if os.Getenv("STORETEST_ROLE") == "service" {
+		tb.Skip("STORETEST_ROLE=service: it " + does)
 	}
 }
 

@@ -18,6 +18,7 @@ var errFailed = errors.New("the function failed")
 //nolint:tparallel // the cases share one connection
 func TestNoFailureKeepsItsConnection(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes the schema")
 	ctx, m, config := openPool(t, 1)
 	session := newSession(ctx, t, m)
 	if _, err := store.ExecuteUpdate(ctx, "CREATE TABLE late (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)"); err != nil {

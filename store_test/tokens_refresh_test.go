@@ -112,6 +112,7 @@ func TestConcurrentRefreshes(t *testing.T) {
 // A refresh cannot know that a token is damaged before it is done. It gives nothing then, and leaves nothing to use.
 func TestRefreshOfDamagedToken(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes rows that a service may not change")
 	ctx, m := storetest.Open(t, tokenConfig(t, tokenKey))
 	token := newToken(ctx, t, m)
 	update(ctx, t, "UPDATE secure_tokens SET encrypted_jwt = encrypted_jwt || 'A'")
@@ -144,6 +145,7 @@ func TestRefreshOfDamagedToken(t *testing.T) {
 // A token and its audit row are written together or not at all.
 func TestTokensAreWrittenWithTheirAuditRows(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes the schema")
 	ctx, m := storetest.Open(t, tokenConfig(t, tokenKey))
 	token := newToken(ctx, t, m)
 	err := m.InTx(ctx, func(ctx context.Context) error {
@@ -184,6 +186,7 @@ func TestTokensAreWrittenWithTheirAuditRows(t *testing.T) {
 // More than two batches of expired tokens, deleted by several processes at once.
 func TestCleanupExpiredTokens(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes rows that a service may not change")
 	const expired, cleaners = 2500, 4
 	config := tokenConfig(t, tokenKey)
 	ctx, m := storetest.Open(t, config)

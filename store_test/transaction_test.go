@@ -209,6 +209,7 @@ func TestInTxCancelledInAQuery(t *testing.T) {
 //nolint:tparallel // the cases share one database
 func TestNestedTransactions(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes rows that a service may not change")
 	ctx, m := storetest.New(t)
 	// do records a text and then runs further steps; the last may be an error.
 	type step func(ctx context.Context) error

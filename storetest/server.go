@@ -194,11 +194,14 @@ func (s *server) drop(ctx context.Context, name string) error {
 	return s.dropDatabase(ctx, name)
 }
 
+// dropDatabase drops a database, and the roles that were made for it.
 func (s *server) dropDatabase(ctx context.Context, name string) error {
 	_, err := s.conn.Exec(ctx, "DROP DATABASE "+quote(name)+" WITH (FORCE)")
-	if hasCode(err, undefinedDatabase) { // another process cleaned up as well
-		return nil
+	if err != nil && !hasCode(err, undefinedDatabase) { // another process cleaned up as well
+		return err
 	}
+	roles := rolesOf(name)
+	_, err = s.conn.Exec(ctx, "DROP ROLE IF EXISTS "+quote(roles.Service)+", "+quote(roles.Reader))
 	return err
 }
 

@@ -18,6 +18,8 @@
 // STORETEST_EXEC_MODE makes every manager send its statements in that way, "cache_describe" for instance as behind a
 // transaction pooler; see store.ExecMode for the names. STORETEST_PGBOUNCER=1 puts a real one before the server: PgBouncer in
 // transaction mode, which must be installed. Configurations then lead through it, and have a DirectURL beside.
+//
+// STORETEST_ROLE=service makes every manager of a migrated database work as a service that does not own it, see [Service].
 package storetest
 
 import (
@@ -63,13 +65,46 @@ func Open(tb testing.TB, config store.Config) (context.Context, *store.Manager) 
 // that open managers of their own. The database is dropped after the test.
 func Config(tb testing.TB) store.Config {
 	tb.Helper()
+	config := OwnerConfig(tb)
+	switch role := os.Getenv("STORETEST_ROLE"); role {
+	case "", "owner":
+		return config
+	case "service":
+		return Service(tb, config)
+	default:
+		tb.Fatalf("storetest: STORETEST_ROLE=%q is none of owner, service", role)
+		return config
+	}
+}
+
+// OwnerConfig is [Config] for the owner of the database, whatever STORETEST_ROLE says, for tests of what only an owner may.
+func OwnerConfig(tb testing.TB) store.Config {
+	tb.Helper()
 	return newDatabase(tb, (*server).createMigrated)
 }
 
-// EmptyConfig is [Config] for a database without the schema, for tests of what creates it.
+// EmptyConfig is [OwnerConfig] for a database without the schema, for tests of what creates it.
 func EmptyConfig(tb testing.TB) store.Config {
 	tb.Helper()
 	return newDatabase(tb, (*server).createEmpty)
+}
+
+// Service returns the configuration of a service that uses the database of config, which [Config] has made, without owning
+// it: by a login with the rights that store.Migrator.GrantAccess gives, and with a role to read as an agent. Both roles are
+// made for this database and dropped with it. The owner's address becomes DirectURL.
+func Service(tb testing.TB, config store.Config) store.Config {
+	tb.Helper()
+	if config.DirectURL != "" { // it is a service's already
+		return config
+	}
+	server, err := connected()
+	if err == nil {
+		config, err = server.grant(tb.Context(), config)
+	}
+	if err != nil {
+		tb.Fatalf("storetest: grant access: %v", err)
+	}
+	return config
 }
 
 func newDatabase(tb testing.TB, create func(*server, context.Context) (string, error)) store.Config {

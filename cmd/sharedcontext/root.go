@@ -118,7 +118,8 @@ health has more.`,
   sharedcontext dev -- go test ./...     run a command with that DATABASE_URL
   sharedcontext migrate up               create the schema or bring it up to date
   sharedcontext health --json            ask the database how it is
-  sharedcontext search-index build       make searches of the whole history fast`,
+  sharedcontext search-index build       make searches of the whole history fast
+  sharedcontext access grant             make a role for services that does not own the database`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -129,7 +130,7 @@ health has more.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2 // letters
 	root.AddCommand(
-		newMigrate(s), newHealth(s), newCleanup(s), newSearchIndex(s),
+		newMigrate(s), newHealth(s), newCleanup(s), newSearchIndex(s), newAccess(s),
 		newImport(s), newVerify(s), newExportSQLite(s),
 		newLoad(s), newBench(s), newDev(s), newDemo(s),
 	)
