@@ -6,6 +6,7 @@ GOLANGCI_LINT := v2.15.0
 COVER_MIN     := 84
 TESTFLAGS     ?=
 FUZZTIME      ?= 1m
+SOAK          ?= 10m
 BENCHFLAGS    ?=
 SIZES         ?= 10000,1000000,10000000
 
@@ -78,6 +79,10 @@ bench-indexes: ## Measure what each index costs the operations, before and after
 bench-sizes: ## Measure hot operations with 10 thousand, 1 million and 10 million messages stored, and plot them
 	@$(GO) build -o $(BIN)/sharedcontext ./cmd/sharedcontext && $(GO) build -o $(BIN)/sizelatency ./internal/cmd/sizelatency
 	@$(BIN)/sharedcontext dev --temporary -- $(BIN)/sizelatency -sizes $(SIZES) -plot docs/latency-by-size.svg
+
+.PHONY: soak
+soak: ## Let agents work for SOAK (10m) while servers and connections fail, and demand an exact account of it
+	$(GO) run ./internal/cmd/soak -duration $(SOAK)
 
 .PHONY: bench-follow
 bench-follow: ## Measure what followers of a session cost its writers, and the delay from commit to follower
