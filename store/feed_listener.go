@@ -26,13 +26,14 @@ const (
 type listener struct {
 	config *Config
 	// wake is called with the number of a topic, or with all set where some may have been missed.
-	wake      func(topic uint64, all bool)
-	listening atomic.Bool
+	wake func(topic uint64, all bool)
+	// listening counts the connections that listen: one, or none, or for a moment two.
+	listening atomic.Int32
 }
 
 // interval is how long a feed waits before it asks without being told.
 func (l *listener) interval() time.Duration {
-	if l.listening.Load() {
+	if l.listening.Load() > 0 {
 		return pollInterval
 	}
 	return pollIntervalAlone
@@ -44,20 +45,25 @@ func (l *listener) run(ctx context.Context) {
 		l.cannotListen(ctx)
 		return
 	}
+	lost := false
 	for retry := feedRetry; ; retry = min(2*retry, feedRetryMax) {
-		heard, err := l.listen(ctx)
-		if ctx.Err() != nil {
+		err := l.listen(ctx, func() {
+			if lost {
+				l.config.Logger.LogAttrs(ctx, slog.LevelInfo, "followers are told of news again")
+			}
+			lost, retry = false, feedRetry
+		})
+		switch {
+		case ctx.Err() != nil:
 			return
-		}
-		if errors.Is(err, errTransactionPooler) {
+		case errors.Is(err, errTransactionPooler):
 			l.cannotListen(ctx)
 			return
+		case !lost:
+			lost = true
+			l.config.Logger.LogAttrs(ctx, slog.LevelWarn, "followers ask for news until LISTEN works again",
+				slog.String("error", operationError("listen", err).Error()))
 		}
-		if heard {
-			retry = feedRetry
-		}
-		l.config.Logger.LogAttrs(ctx, slog.LevelWarn, "followers ask for news until LISTEN works again",
-			slog.String("error", operationError("listen", err).Error()))
 		select {
 		case <-ctx.Done():
 			return
@@ -71,17 +77,17 @@ func (l *listener) cannotListen(ctx context.Context) {
 		"; "+transactionPoolerHint)
 }
 
-// listen makes a connection and hears until it fails, and reports whether it has listened.
-func (l *listener) listen(ctx context.Context) (listening bool, err error) {
+// listen makes a connection, calls started when that listens, and hears until it fails.
+func (l *listener) listen(ctx context.Context, started func()) error {
 	config, err := l.config.directConfig()
 	if err != nil {
-		return false, err
+		return err
 	}
 	connecting, cancel := context.WithTimeout(ctx, l.config.AcquireTimeout)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(connecting, config)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
@@ -90,33 +96,35 @@ func (l *listener) listen(ctx context.Context) (listening bool, err error) {
 	}()
 	behind, err := behindTransactionPooler(connecting, conn)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if behind {
-		return false, errTransactionPooler
+		return errTransactionPooler
 	}
 	if _, err := conn.Exec(connecting, "LISTEN "+notifyChannel); err != nil {
-		return false, err
+		return err
 	}
-	l.listening.Store(true)
-	defer l.listening.Store(false)
+	l.listening.Add(1)
+	defer l.listening.Add(-1)
+	started()
 	l.wake(0, true) // what came before
 	for {
 		waiting, cancel := context.WithTimeout(ctx, listenPing)
 		notification, err := conn.WaitForNotification(waiting)
+		silent := waiting.Err() != nil && ctx.Err() == nil
 		cancel()
 		switch {
 		case err == nil:
 			topic, err := strconv.ParseUint(notification.Payload, 10, 64)
 			l.wake(topic, err != nil)
-		case waiting.Err() == nil || ctx.Err() != nil:
-			return true, err
+		case !silent:
+			return err
 		default:
 			pinging, cancel := context.WithTimeout(ctx, listenPing)
 			err := conn.Ping(pinging)
 			cancel()
 			if err != nil {
-				return true, err
+				return err
 			}
 		}
 	}
