@@ -41,7 +41,7 @@ test-pooler: ## Run the tests of the store through a PgBouncer in transaction mo
 # The tests of the store by category, each a list of files of store_test/. What is in none of them is integration.
 CONCURRENCY := concurrency memory_concurrency tokens_refresh message_keys transaction_options cleanup cleanup_sessions audit_seal
 SECURITY    := visibility hostile_text hostile_arguments query_log tokens tokens_secrecy memory_input dependencies access reader_scope reader_role supabase
-FAILURE     := connection_failure starvation manager_close transaction_misuse initialize migrations pooler
+FAILURE     := connection_failure starvation manager_close transaction_misuse initialize migrations migration_cancel pooler
 
 .PHONY: test-unit test-integration test-concurrency test-security test-faults test-failure
 test-unit: ## Run the tests that need no database operations: rules of input, URLs, placeholders, times

@@ -31,6 +31,7 @@ func (bench bench) compareUsingUp(b *testing.B, supply string, call func(ctx con
 	recorded := new(recorder)
 	config := bench.config
 	config.Tracer = recorded
+	config.NotifyInterval = -1 // its statements come beside those to record
 	ctx, traced := storetest.Open(b, config)
 	refill(b)
 	if err := call(ctx, traced, names[0]); err != nil {

@@ -58,6 +58,7 @@ func (bench bench) compare(b *testing.B, call func(context.Context, *store.Manag
 	recorded := new(recorder)
 	config := bench.config
 	config.Tracer = recorded
+	config.NotifyInterval = -1 // its statements come beside those to record
 	ctx, traced := storetest.Open(b, config)
 	if err := call(ctx, traced); err != nil {
 		b.Fatal(err)

@@ -30,6 +30,7 @@ func (r *recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndDa
 func record(ctx context.Context, config store.Config) (recorded statements, err error) {
 	r := new(recorder)
 	config.Tracer = r
+	config.NotifyInterval = -1 // its statements come beside those to record
 	manager, err := store.Open(ctx, config)
 	if err != nil {
 		return statements{}, err

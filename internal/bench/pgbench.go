@@ -94,6 +94,7 @@ func (s *sent) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) 
 func runPgbench(ctx context.Context, config store.Config, program string, clients int, duration time.Duration) (perSecond float64, err error) {
 	statement := new(sent)
 	config.Tracer = statement
+	config.NotifyInterval = -1 // its statements come beside those to record
 	config.PoolSize, config.MaxConnections, config.MinConnections = 1, 1, -1
 	manager, err := store.Open(ctx, config)
 	if err != nil {

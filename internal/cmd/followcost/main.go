@@ -143,7 +143,7 @@ func measure(ctx context.Context, writer, reader *store.Manager, o options, foll
 				mu.Lock()
 				written[message.ID] = now
 				mu.Unlock()
-				time.Sleep(pause)
+				<-time.After(pause)
 			}
 		})
 	}
@@ -151,7 +151,7 @@ func measure(ctx context.Context, writer, reader *store.Manager, o options, foll
 	elapsed := time.Since(start)
 	for i := range followers {
 		for have[i].Load() < sent.Load() && failed.Load() == nil {
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond)
 		}
 	}
 	stopFollowing()

@@ -143,7 +143,7 @@ func (f *followed) follow(ctx context.Context, m *store.Manager, session string)
 			}
 			f.mu.Unlock()
 		}
-		time.Sleep(pause)
+		<-time.After(pause)
 	}
 }
 

@@ -43,7 +43,7 @@ func startCluster(ctx context.Context) (*cluster, error) {
 		return nil, err
 	}
 	network, address := c.address()
-	c.proxy, err = faultproxy.Start(network, address)
+	c.proxy, err = faultproxy.Start(network, address) //nolint:contextcheck // the proxy goes on when ctx ends
 	return c, err
 }
 
@@ -97,9 +97,9 @@ func (c *cluster) kill(ctx context.Context) error {
 	return nil
 }
 
-func (c *cluster) stop() error {
+func (c *cluster) stop(ctx context.Context) error {
 	c.proxy.Close()
-	return errors.Join(c.server.Stop(context.Background()), os.RemoveAll(c.dir))
+	return errors.Join(c.server.Stop(context.WithoutCancel(ctx)), os.RemoveAll(c.dir))
 }
 
 // fault does one thing that happens to servers and networks, takes it back, and says what it was.

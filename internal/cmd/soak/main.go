@@ -48,7 +48,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.stop()) }()
+	defer func() { err = errors.Join(err, c.stop(ctx)) }()
 	config := store.Config{URL: c.url(), PoolSize: 10, AcquireTimeout: 10 * time.Second, StatementTimeout: statementTimeout, Logger: slog.New(slog.DiscardHandler)}
 	direct, err := store.Open(ctx, config)
 	if err != nil {
