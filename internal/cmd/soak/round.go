@@ -108,7 +108,7 @@ func round(ctx context.Context, c *cluster, ways map[string]*store.Manager, o op
 		}
 	}
 	faults := make(map[string]int)
-	for end := time.Now().Add(o.round); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(betweenFaults) {
+	for end := time.Now().Add(o.round); time.Now().Before(end) && ctx.Err() == nil; <-time.After(betweenFaults) {
 		name, err := c.fault(ctx, random)
 		if err != nil {
 			return result{}, err
