@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -191,13 +192,29 @@ func TestGrantAccessByAnother(t *testing.T) {
 	t.Parallel()
 	service := storetest.Service(t, storetest.Config(t))
 	roles := ownRoles(t, connect(t, service))
-	service.DirectURL = ""
+	service = withoutOwner(t, service)
 	migrator, err := store.OpenMigrator(t.Context(), service)
 	if err == nil {
 		err = errors.Join(migrator.GrantAccess(t.Context(), roles), migrator.Close())
 	}
 	wantSchemaError(t, err, "permission denied", "DIRECT_DATABASE_URL")
 	wantError(t, err, store.ErrPermission)
+}
+
+// withoutOwner leads the configuration of a service to the server itself, without the address of the owner.
+func withoutOwner(tb testing.TB, config store.Config) store.Config {
+	tb.Helper()
+	service, err := url.Parse(config.URL)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	address, err := url.Parse(config.DirectURL)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	address.User = service.User
+	config.URL, config.DirectURL = address.String(), ""
+	return config
 }
 
 // The script may be run by hand as a whole, before the migration that brings row-level security as well: with it, no service
@@ -274,7 +291,7 @@ func TestServiceRights(t *testing.T) {
 	if err := migrator.Close(); err != nil { // and its lock
 		t.Fatal(err)
 	}
-	config.DirectURL = ""
+	config = withoutOwner(t, config)
 	ctx, alone := storetest.Open(t, config)
 	err := alone.InitializeDatabase(ctx)
 	wantError(t, err, store.ErrPermission)

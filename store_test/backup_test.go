@@ -40,6 +40,7 @@ func runTool(tb testing.TB, name string, args ...string) {
 // What pg_dump has written and pg_restore has read is the same database: complete, intact and writable.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "dumps the database")
 	config := storetest.Config(t)
 	ctx, m := storetest.Open(t, config)
 	f := fixture{m, newSession(ctx, t, m)}

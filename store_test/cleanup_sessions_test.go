@@ -198,6 +198,7 @@ func TestCleanupReportsSessionsBeforeItFailed(t *testing.T) {
 // Sessions may hold more messages than can be deleted within statement_timeout, which is for requests.
 func TestCleanupOfLargeSessions(t *testing.T) {
 	t.Parallel()
+	needsOwner(t, "changes the schema")
 	config := retain(t)
 	config.StatementTimeout = 100 * time.Millisecond
 	ctx, m := storetest.Open(t, config)

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -37,7 +38,7 @@ func (s *server) grant(ctx context.Context, config store.Config) (store.Config, 
 	if err := s.alterRole(ctx, roles.Service, login); err != nil {
 		return config, err
 	}
-	config.DirectURL = config.URL
+	config.DirectURL = cmp.Or(config.DirectURL, config.URL)
 	address.User = user
 	config.URL, config.ReaderRole = address.String(), roles.Reader
 	return config, nil

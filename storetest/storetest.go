@@ -94,7 +94,7 @@ func EmptyConfig(tb testing.TB) store.Config {
 // made for this database and dropped with it. The owner's address becomes DirectURL.
 func Service(tb testing.TB, config store.Config) store.Config {
 	tb.Helper()
-	if config.DirectURL != "" { // it is a service's already
+	if config.ReaderRole != "" { // it is a service's already
 		return config
 	}
 	server, err := connected()
