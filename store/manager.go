@@ -159,9 +159,9 @@ func (m *Manager) Close(ctx context.Context) error {
 // on there and its outcome is known here, and waits a little for them to come back.
 func (m *Manager) cancelStatements(ctx context.Context, closed <-chan struct{}) {
 	ctx, stop := context.WithTimeout(ctx, closeGrace)
-	var requests sync.WaitGroup
-	defer requests.Wait()
 	defer stop()
+	var requests sync.WaitGroup
+	defer requests.Wait() // PgBouncer 1.18 crashes when a request is given up before it is acknowledged
 	m.live.Lock()
 	for conn := range m.live.conns {
 		requests.Go(func() { _ = conn.PgConn().CancelRequest(ctx) }) // whom it does not reach is cut
