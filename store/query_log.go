@@ -55,6 +55,10 @@ func (l queryLog) TraceCopyFromEnd(ctx context.Context, _ *pgx.Conn, data pgx.Tr
 func (l queryLog) write(ctx context.Context, tag pgconn.CommandTag, err error) {
 	query, _ := ctx.Value(loggedQueryKey).(loggedQuery)
 	duration := time.Since(query.start)
+	var pgErr *pgconn.PgError
+	if ctx.Err() != nil && errors.As(err, &pgErr) && pgErr.Code == queryCanceled { // the server ended it for this reason
+		err = ctx.Err()
+	}
 	slow := l.slow > 0 && duration >= l.slow
 	if !l.all && !slow {
 		return

@@ -98,7 +98,7 @@ func hotQueries(latest store.MessageCursor) []hotQuery {
 		{"add", func(ctx context.Context, m *store.Manager) error {
 			_, err := m.AddMessage(ctx, busySession, store.NewMessage{Sender: "alice", Content: "new"})
 			return err
-		}, nil, 90, 0},
+		}, nil, 150, 0}, // some of them of the catalogue, after a vacuum
 		{"page after a cursor, few visible of many", read(quietSession, store.MessageCursor{}), page, pages, merged},
 		{"page after a cursor", read(busySession, store.MessageCursor{}), page, pages, merged},
 		{"poll", read(busySession, latest), page, 30, 1}, // one row says that nothing is new
@@ -148,7 +148,7 @@ func hotQueries(latest store.MessageCursor) []hotQuery {
 		{"set memory", func(ctx context.Context, m *store.Manager) error {
 			_, err := m.SetMemory(ctx, store.SetMemoryParams{AgentID: "alice", Key: "key_00021", Value: "new"})
 			return err
-		}, nil, 90, 0},
+		}, nil, 150, 0}, // some of them of the catalogue, after a vacuum
 		{"list memory", func(ctx context.Context, m *store.Manager) error {
 			_, err := m.ListMemory(ctx, store.ListMemoryParams{AgentID: "alice"})
 			return err

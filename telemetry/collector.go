@@ -166,7 +166,7 @@ func (c *Collector) end(ctx context.Context, err error) {
 	operation := c.of(done.name)
 	operation.duration.Observe(time.Since(done.start).Seconds())
 	if err != nil {
-		operation.errors[kindOf(err)].Inc()
+		operation.errors[kindOf(reason(ctx, err))].Inc()
 	}
 }
 

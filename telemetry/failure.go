@@ -23,6 +23,16 @@ const (
 
 var kinds = []string{kindConnection, kindTimeout, kindCancelled, kindConflict, kindSchema, kindResources, kindOther}
 
+// reason returns why a call has failed: when its context ends, the store has the server cancel the statement, which then
+// reports that and not why.
+func reason(ctx context.Context, err error) error {
+	var server *pgconn.PgError
+	if ctx.Err() != nil && errors.As(err, &server) && server.Code == "57014" {
+		return ctx.Err()
+	}
+	return err
+}
+
 // kindOf returns the kind of an error that the driver reports.
 func kindOf(err error) string {
 	var (

@@ -64,7 +64,7 @@ func (t *Tracer) TraceQueryStart(ctx context.Context, conn *pgx.Conn, data pgx.T
 
 // TraceQueryEnd implements [pgx.QueryTracer].
 func (t *Tracer) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryEndData) {
-	data.Err = withoutValues(data.Err)
+	data.Err = withoutValues(reason(ctx, data.Err))
 	t.spans.TraceQueryEnd(ctx, conn, data)
 }
 
@@ -80,7 +80,7 @@ func (t *Tracer) TraceCopyFromStart(ctx context.Context, conn *pgx.Conn, data pg
 
 // TraceCopyFromEnd implements [pgx.CopyFromTracer].
 func (t *Tracer) TraceCopyFromEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceCopyFromEndData) {
-	data.Err = withoutValues(data.Err)
+	data.Err = withoutValues(reason(ctx, data.Err))
 	t.spans.TraceCopyFromEnd(ctx, conn, data)
 }
 
@@ -94,7 +94,7 @@ func (t *Tracer) TracePrepareStart(ctx context.Context, conn *pgx.Conn, data pgx
 
 // TracePrepareEnd implements [pgx.PrepareTracer].
 func (t *Tracer) TracePrepareEnd(ctx context.Context, conn *pgx.Conn, data pgx.TracePrepareEndData) {
-	data.Err = withoutValues(data.Err)
+	data.Err = withoutValues(reason(ctx, data.Err))
 	t.spans.TracePrepareEnd(ctx, conn, data)
 }
 

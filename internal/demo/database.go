@@ -35,6 +35,14 @@ func (o *operations) maintain(ctx context.Context, at where) error {
 	if stats := o.manager.Stats(); stats.MaxConnections != o.connections || stats.InUse > stats.MaxConnections || stats.Acquired < int64(len(o.written)) {
 		o.wrong(at, "the state of the pool is %+v", stats)
 	}
+	o.called("CheckAccess")
+	access, err := o.manager.CheckAccess(ctx)
+	if err != nil {
+		return err
+	}
+	if !access.RowSecurity || access.Role == "" || len(access.Operations) == 0 {
+		o.wrong(at, "what its role may do is %+v", access)
+	}
 	if err := o.seal(ctx, at); err != nil {
 		return err
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/sharedcontext/sharedcontext/v2/store"
 )
 
-// followLimit is how long a follower may wait for a message that is already there.
-const followLimit = 30 * time.Second
+// followLimit is how long a follower may wait for what is already there.
+const followLimit = 5 * time.Second
 
 // followMessages follows sessions of the transcript from their start, as several readers.
 func (o *operations) followMessages(ctx context.Context, _ where) error {
@@ -26,15 +26,20 @@ func (o *operations) followMessages(ctx context.Context, _ where) error {
 }
 
 // follow receives as many messages behind a cursor as are wanted and compares them, whatever their order: that of commits.
+// Where one has not come in time, no other follower is made to wait.
 func (o *operations) follow(ctx context.Context, at where, r reader, want []*written, after store.FollowCursor) error {
-	if len(want) == 0 {
+	if len(want) == 0 || o.missed.Load() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, followLimit)
+	waiting, cancel := context.WithTimeout(ctx, followLimit)
 	defer cancel()
 	o.called("Follow")
 	var got []store.Message
-	for event, err := range o.manager.Follow(ctx, store.FollowParams{SessionID: at.sessionID, Reader: r.forStore(), After: after}) {
+	for event, err := range o.manager.Follow(waiting, store.FollowParams{SessionID: at.sessionID, Reader: r.forStore(), After: after}) {
+		if waiting.Err() != nil && ctx.Err() == nil { // what has not come is missing
+			o.missed.Store(true)
+			break
+		}
 		if err != nil {
 			return err
 		}
@@ -57,10 +62,14 @@ func (o *operations) followMemory(ctx context.Context, at where) error {
 			want[name] = entry
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, followLimit)
+	waiting, cancel := context.WithTimeout(ctx, followLimit)
 	defer cancel()
 	o.called("FollowMemory")
-	for event, err := range o.manager.FollowMemory(ctx, store.FollowMemoryParams{AgentID: o.agent}) {
+	for event, err := range o.manager.FollowMemory(waiting, store.FollowMemoryParams{AgentID: o.agent}) {
+		if waiting.Err() != nil && ctx.Err() == nil {
+			o.wrong(at, "followed memory: %d entries have not come", len(want))
+			return nil
+		}
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -52,6 +53,8 @@ type operations struct {
 	tokens       []string      // references of the tokens made, in order
 	lastToken    string
 	deleted      bool // the session
+
+	missed atomic.Bool // a follower has waited in vain
 
 	mu      sync.Mutex
 	calls   map[string]int64

@@ -214,11 +214,15 @@ func (p *Proxy) fromClient(l *link, data []byte, server io.Writer) bool {
 		close(c.fired)
 		return false
 	}
-	if found && c.when == BeforeAnswer {
-		l.mu.Lock()
+	l.mu.Lock()
+	switch {
+	case !found:
+	case c.when == BeforeAnswer:
 		l.swallow = c.fired
-		l.mu.Unlock()
+	case c.when == WhileRunning:
+		l.muted = true
 	}
+	l.mu.Unlock()
 	_, err := server.Write(data)
 	if found && c.when == WhileRunning {
 		l.cut()
@@ -232,8 +236,11 @@ func (p *Proxy) fromClient(l *link, data []byte, server io.Writer) bool {
 // fromServer passes on what the server sends, and reports whether the connection goes on.
 func (p *Proxy) fromServer(l *link, data []byte, client io.Writer) bool {
 	l.mu.Lock()
-	fired := l.swallow
+	fired, muted := l.swallow, l.muted
 	l.mu.Unlock()
+	if muted {
+		return false
+	}
 	if fired != nil {
 		l.cut()
 		close(fired)
@@ -286,6 +293,7 @@ type link struct {
 
 	mu      sync.Mutex
 	swallow chan struct{} // the next answer is not passed on, and this is closed; nil for all others
+	muted   bool          // no answer is passed on any more, as the connection is about to be cut
 }
 
 // end closes the connection.
