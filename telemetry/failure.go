@@ -57,13 +57,13 @@ func kindOf(err error) string {
 // kindOfState returns the kind of an error by its SQLSTATE, in agreement with the types of errors of the store.
 func kindOfState(state string) string {
 	switch state {
-	case "57014", "55P03", "25P03", "25P04": // statement, lock, idle in transaction, transaction
+	case "57014", "55P03": // statement, lock
 		return kindTimeout
 	case "40001", "40P01": // serialization_failure, deadlock_detected
 		return kindConflict
 	case "42P01", "42703", "3F000", "42704": // undefined table, column, schema, object
 		return kindSchema
-	case "28P01", "28000", "3D000", "53300", "57P01", "57P02", "57P03", "57P05": // refused, stopping, starting
+	case "28P01", "28000", "3D000", "53300", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04": // refused, stopping, starting, ended for being idle
 		return kindConnection
 	}
 	switch {
