@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -63,6 +62,7 @@ type feedRow[E any] struct {
 // topic is what somebody follows.
 type topic[K comparable, E any] struct {
 	key       K
+	number    uint64
 	cursor    FollowCursor // what its followers have been handed
 	dirty     bool         // there may be news
 	followers map[*follower[E]]struct{}
@@ -91,8 +91,8 @@ type batch[E any] struct {
 func (f *feed[K, E]) wake(number uint64, all bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for key, topic := range f.topics {
-		if all || f.number(key) == number {
+	for _, topic := range f.topics {
+		if all || topic.number == number {
 			topic.dirty = true
 		}
 	}
@@ -150,7 +150,7 @@ func (f *feed[K, E]) takeDirty() []*topic[K, E] {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var dirty []*topic[K, E]
-	for topic := range maps.Values(f.topics) {
+	for _, topic := range f.topics {
 		if topic.dirty {
 			topic.dirty = false
 			dirty = append(dirty, topic)
@@ -236,7 +236,8 @@ func (f *feed[K, E]) join(key K, moment snapshot) (*follower[E], snapshot) {
 	joined := f.topics[key]
 	if joined == nil {
 		joined = &topic[K, E]{
-			key: key, cursor: FollowCursor{behind: moment}, dirty: true, followers: make(map[*follower[E]]struct{}),
+			key: key, number: f.number(key), cursor: FollowCursor{behind: moment}, dirty: true,
+			followers: make(map[*follower[E]]struct{}),
 		}
 		f.topics[key] = joined
 		f.wakeReader()
