@@ -29,18 +29,20 @@ const followStart = `-- name: FollowStart :one
 SELECT pg_current_snapshot()::text AS now,
        pg_is_in_recovery() AS standby,
        EXISTS (SELECT FROM sessions s WHERE s.id = $1) AS session_found,
-       EXISTS (SELECT FROM messages m WHERE m.session_id = $1 AND m.transaction_id >= pg_snapshot_xmax(pg_current_snapshot())) AS restored
+       coalesce((
+           SELECT m.transaction_id FROM messages m WHERE m.session_id = $1 ORDER BY m.transaction_id DESC, m.id DESC LIMIT 1
+       ), '0')::text AS newest
 `
 
 type FollowStartRow struct {
 	Now          string
 	Standby      bool
 	SessionFound bool
-	Restored     bool
+	Newest       string
 }
 
-// Where followers start: the moment, as what had ended then, and whether the session is there. Rows of transactions that
-// are still to come stem from another server; a standby cannot tell which transactions are running.
+// Where followers of a session start: the moment, as what had ended then, whether the session is there, and the highest
+// transaction of which it shows a row, 0 where there is none. A standby cannot tell which transactions are running.
 func (q *Queries) FollowStart(ctx context.Context, db DBTX, sessionID string) (FollowStartRow, error) {
 	row := db.QueryRow(ctx, followStart, sessionID)
 	var i FollowStartRow
@@ -48,7 +50,7 @@ func (q *Queries) FollowStart(ctx context.Context, db DBTX, sessionID string) (F
 		&i.Now,
 		&i.Standby,
 		&i.SessionFound,
-		&i.Restored,
+		&i.Newest,
 	)
 	if err != nil {
 		err = fmt.Errorf("query FollowStart: %w", err)
@@ -59,6 +61,7 @@ func (q *Queries) FollowStart(ctx context.Context, db DBTX, sessionID string) (F
 const memoryFollow = `-- name: MemoryFollow :many
 SELECT topic.place::integer AS place,
        topic.now::text AS now,
+       pg_is_in_recovery() AS standby,
        (topic.session_id = '' OR EXISTS (SELECT FROM sessions s WHERE s.id = topic.session_id))::boolean AS session_found,
        coalesce(m.transaction_id::text, '')::text AS transaction_id,
        coalesce(m.id, 0)::bigint AS id,
@@ -110,6 +113,7 @@ type MemoryFollowParams struct {
 type MemoryFollowRow struct {
 	Place         int32
 	Now           string
+	Standby       bool
 	SessionFound  bool
 	TransactionID string
 	ID            int64
@@ -143,6 +147,7 @@ func (q *Queries) MemoryFollow(ctx context.Context, db DBTX, arg MemoryFollowPar
 		if err := rows.Scan(
 			&i.Place,
 			&i.Now,
+			&i.Standby,
 			&i.SessionFound,
 			&i.TransactionID,
 			&i.ID,
@@ -163,9 +168,49 @@ func (q *Queries) MemoryFollow(ctx context.Context, db DBTX, arg MemoryFollowPar
 	return items, nil
 }
 
+const memoryFollowStart = `-- name: MemoryFollowStart :one
+SELECT pg_current_snapshot()::text AS now,
+       pg_is_in_recovery() AS standby,
+       ($1::text = '' OR EXISTS (SELECT FROM sessions s WHERE s.id = $1::text))::boolean AS session_found,
+       coalesce((
+           SELECT m.transaction_id FROM agent_memory m
+           WHERE m.agent_id = $2 AND m.session_id IS NOT DISTINCT FROM nullif($1::text, '')
+           ORDER BY m.transaction_id DESC LIMIT 1
+       ), '0')::text AS newest
+`
+
+type MemoryFollowStartParams struct {
+	SessionID string
+	AgentID   string
+}
+
+type MemoryFollowStartRow struct {
+	Now          string
+	Standby      bool
+	SessionFound bool
+	Newest       string
+}
+
+// Where followers of an agent's memory in one scope start, global memory where the session is empty, otherwise as FollowStart.
+func (q *Queries) MemoryFollowStart(ctx context.Context, db DBTX, arg MemoryFollowStartParams) (MemoryFollowStartRow, error) {
+	row := db.QueryRow(ctx, memoryFollowStart, arg.SessionID, arg.AgentID)
+	var i MemoryFollowStartRow
+	err := row.Scan(
+		&i.Now,
+		&i.Standby,
+		&i.SessionFound,
+		&i.Newest,
+	)
+	if err != nil {
+		err = fmt.Errorf("query MemoryFollowStart: %w", err)
+	}
+	return i, err
+}
+
 const messageFollow = `-- name: MessageFollow :many
 SELECT topic.place::integer AS place,
        topic.now::text AS now,
+       pg_is_in_recovery() AS standby,
        (s.id IS NOT NULL)::boolean AS session_found,
        coalesce(m.transaction_id::text, '')::text AS transaction_id,
        coalesce(m.id, 0)::bigint AS id,
@@ -251,6 +296,7 @@ type MessageFollowParams struct {
 type MessageFollowRow struct {
 	Place           int32
 	Now             string
+	Standby         bool
 	SessionFound    bool
 	TransactionID   string
 	ID              int64
@@ -293,6 +339,7 @@ func (q *Queries) MessageFollow(ctx context.Context, db DBTX, arg MessageFollowP
 		if err := rows.Scan(
 			&i.Place,
 			&i.Now,
+			&i.Standby,
 			&i.SessionFound,
 			&i.TransactionID,
 			&i.ID,

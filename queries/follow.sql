@@ -1,10 +1,23 @@
--- Where followers start: the moment, as what had ended then, and whether the session is there. Rows of transactions that
--- are still to come stem from another server; a standby cannot tell which transactions are running.
+-- Where followers of a session start: the moment, as what had ended then, whether the session is there, and the highest
+-- transaction of which it shows a row, 0 where there is none. A standby cannot tell which transactions are running.
 -- name: FollowStart :one
 SELECT pg_current_snapshot()::text AS now,
        pg_is_in_recovery() AS standby,
        EXISTS (SELECT FROM sessions s WHERE s.id = @session_id) AS session_found,
-       EXISTS (SELECT FROM messages m WHERE m.session_id = @session_id AND m.transaction_id >= pg_snapshot_xmax(pg_current_snapshot())) AS restored;
+       coalesce((
+           SELECT m.transaction_id FROM messages m WHERE m.session_id = @session_id ORDER BY m.transaction_id DESC, m.id DESC LIMIT 1
+       ), '0')::text AS newest;
+
+-- Where followers of an agent's memory in one scope start, global memory where the session is empty, otherwise as FollowStart.
+-- name: MemoryFollowStart :one
+SELECT pg_current_snapshot()::text AS now,
+       pg_is_in_recovery() AS standby,
+       (@session_id::text = '' OR EXISTS (SELECT FROM sessions s WHERE s.id = @session_id::text))::boolean AS session_found,
+       coalesce((
+           SELECT m.transaction_id FROM agent_memory m
+           WHERE m.agent_id = @agent_id AND m.session_id IS NOT DISTINCT FROM nullif(@session_id::text, '')
+           ORDER BY m.transaction_id DESC LIMIT 1
+       ), '0')::text AS newest;
 
 -- What is new in each of several sessions, as far as the reader may see it, in the order of transactions and ids: what the
 -- moment "behind" did not show and the moment "until" did, now where that is empty, after one transaction and id. What a
@@ -14,6 +27,7 @@ SELECT pg_current_snapshot()::text AS now,
 -- name: MessageFollow :many
 SELECT topic.place::integer AS place,
        topic.now::text AS now,
+       pg_is_in_recovery() AS standby,
        (s.id IS NOT NULL)::boolean AS session_found,
        coalesce(m.transaction_id::text, '')::text AS transaction_id,
        coalesce(m.id, 0)::bigint AS id,
@@ -86,6 +100,7 @@ ORDER BY topic.place, m.transaction_id, m.id;
 -- name: MemoryFollow :many
 SELECT topic.place::integer AS place,
        topic.now::text AS now,
+       pg_is_in_recovery() AS standby,
        (topic.session_id = '' OR EXISTS (SELECT FROM sessions s WHERE s.id = topic.session_id))::boolean AS session_found,
        coalesce(m.transaction_id::text, '')::text AS transaction_id,
        coalesce(m.id, 0)::bigint AS id,

@@ -32,6 +32,7 @@ const (
 	minAcquireTimeout = 1 * time.Second
 	maxAcquireTimeout = 300 * time.Second
 	maxMaxConnections = 100
+	maxNotifyInterval = pollInterval // after which followers ask by themselves
 	// maxRetentionDays is a hundred years: the last round number that a time.Duration can hold.
 	maxRetentionDays = 36500
 
@@ -223,6 +224,9 @@ func (c Config) checkValues() (errs []error) {
 	}
 	if c.StatementTimeout > maxTimeout {
 		refuse("StatementTimeout", c.StatementTimeout, fmt.Sprintf("must be at most %v", maxTimeout))
+	}
+	if c.NotifyInterval > maxNotifyInterval {
+		refuse("NotifyInterval", c.NotifyInterval, fmt.Sprintf("must be at most %v", maxNotifyInterval))
 	}
 	if c.ExecMode < ExecModeAuto || c.ExecMode > ExecModeSimpleProtocol {
 		refuse("ExecMode", c.ExecMode, "must be one of the ExecMode constants")

@@ -15,3 +15,6 @@ func SearchPatterns(query string, score float64, foldsUnicode bool, sample ...st
 	p := newSearchPatterns(query, foldsUnicode, texts)
 	return p.like(p.edits(score))
 }
+
+// SetFollowPage makes followers of m read pages of n messages. Nobody may follow yet.
+func SetFollowPage(m *Manager, n int) { m.feeds.messages.page = n }

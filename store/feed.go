@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"sync"
@@ -19,7 +20,7 @@ const (
 	feedQueue = 10_000
 	// feedRetry and feedRetryMax are the first and the longest pause after the database could not be asked.
 	feedRetry    = 50 * time.Millisecond
-	feedRetryMax = 5 * time.Second
+	feedRetryMax = time.Second
 )
 
 // ErrCursorAhead says that a follower has received what the database has never had: it was restored from a backup, or a
@@ -31,11 +32,14 @@ var ErrCursorAhead = errors.New("cursor is ahead of the database")
 // and what it missed while it was too slow.
 type feed[K comparable, E any] struct {
 	// read returns a page of the news in each topic, of what reader may see.
-	read func(ctx context.Context, reader Reader, topics []K, from []FollowCursor) ([]news[E], error)
+	read func(ctx context.Context, reader Reader, topics []K, from []FollowCursor, maxRows int) ([]news[E], error)
+	// page is how many rows of one topic a read takes.
+	page int
 	// number is what writers call a topic.
 	number func(K) uint64
 	// interval is how long to wait for a wake-up before asking without one.
 	interval func() time.Duration
+	logger   *slog.Logger
 	// reads bounds the followers that read by themselves at once, so that they leave connections to others.
 	reads chan struct{}
 	woken chan struct{}
@@ -81,7 +85,7 @@ type follower[E any] struct {
 // batch is a page that all followers of a topic share.
 type batch[E any] struct {
 	rows []feedRow[E]
-	// until is the moment up to which this and the batches before show everything, if last is true.
+	// until is the moment of the page; this and the batches before hold all that it shows, if last is true.
 	until snapshot
 	last  bool
 	err   error
@@ -91,12 +95,15 @@ type batch[E any] struct {
 func (f *feed[K, E]) wake(number uint64, all bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	news := false
 	for _, topic := range f.topics {
 		if all || topic.number == number {
-			topic.dirty = true
+			topic.dirty, news = true, true
 		}
 	}
-	f.wakeReader()
+	if news {
+		f.wakeReader()
+	}
 }
 
 func (f *feed[K, E]) wakeReader() {
@@ -108,9 +115,13 @@ func (f *feed[K, E]) wakeReader() {
 
 // run reads for the followers until ctx ends.
 func (f *feed[K, E]) run(ctx context.Context) {
-	retry := feedRetry
-	for {
-		pause := f.interval()
+	defer f.wakeReader() // one that began meanwhile looks at what this has left
+	retry, asked, failing := feedRetry, time.Now(), false
+	for ctx.Err() == nil {
+		if time.Since(asked) >= f.interval() {
+			asked = time.Now()
+			f.markAll()
+		}
 		dirty := f.takeDirty()
 		var err error
 		for topics := range slices.Chunk(dirty, feedTopics) {
@@ -118,31 +129,40 @@ func (f *feed[K, E]) run(ctx context.Context) {
 				break
 			}
 		}
+		pause := time.Until(asked.Add(f.interval()))
 		switch {
 		case err != nil:
 			f.markDirty(dirty)
 			pause, retry = retry, min(2*retry, feedRetryMax)
+			if !failing && ctx.Err() == nil {
+				f.logger.LogAttrs(ctx, slog.LevelWarn, "followers wait for the database", slog.String("error", err.Error()))
+			}
+			failing = true
 		case len(dirty) > 0:
-			retry = feedRetry
+			if failing {
+				f.logger.LogAttrs(ctx, slog.LevelInfo, "followers are served again")
+			}
+			retry, failing = feedRetry, false
+		}
+		woken := f.woken
+		if err != nil {
+			woken = nil // a wake-up does not bring the database back
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-f.woken:
-			if err != nil { // a wake-up does not bring the database back
-				select {
-				case <-ctx.Done():
-				case <-timer.C:
-				}
-			}
+		case <-woken:
 		case <-timer.C:
-			if err == nil {
-				f.wake(0, true)
-			}
 		}
 		timer.Stop()
+	}
+}
+
+func (f *feed[K, E]) markAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, topic := range f.topics {
+		topic.dirty = true
 	}
 }
 
@@ -174,9 +194,9 @@ func (f *feed[K, E]) readTopics(ctx context.Context, topics []*topic[K, E]) erro
 	for i, topic := range topics {
 		keys[i], from[i] = topic.key, topic.cursor // only this goroutine writes the cursor
 	}
-	found, err := f.read(ctx, Reader{Admin: true}, keys, from)
+	found, err := f.read(ctx, Reader{Admin: true}, keys, from, f.page)
 	if err != nil {
-		if ctx.Err() != nil || IsRetryable(err) {
+		if ctx.Err() != nil || passesForFollowers(err) {
 			return err
 		}
 		found = make([]news[E], len(topics))
@@ -194,9 +214,10 @@ func (f *feed[K, E]) readTopics(ctx context.Context, topics []*topic[K, E]) erro
 
 // handOut gives a page to all followers of a topic and moves its place. It is called with mu held.
 func (f *feed[K, E]) handOut(topic *topic[K, E], found news[E]) {
-	next, complete := found.next(topic.cursor)
-	if next.latest().after(topic.cursor.latest()) || len(found.rows) > 0 || found.err != nil {
-		batch := batch[E]{rows: found.rows, until: next.latest(), last: complete, err: found.err}
+	next, complete := found.next(topic.cursor, f.page)
+	// Where there is nothing, nobody needs to know, unless it ends what came before.
+	if len(found.rows) > 0 || found.err != nil || topic.cursor.until.xmax > 0 {
+		batch := batch[E]{rows: found.rows, until: found.until(topic.cursor), last: complete, err: found.err}
 		for follower := range topic.followers {
 			if !follower.add(batch) {
 				delete(topic.followers, follower)
@@ -216,19 +237,26 @@ func (f *feed[K, E]) handOut(topic *topic[K, E], found news[E]) {
 }
 
 // next is the place behind a page that was read from a cursor, and whether nothing more is there up to its moment.
-func (n *news[E]) next(from FollowCursor) (FollowCursor, bool) {
-	until := n.now
-	if from.until.xmax > 0 {
-		until = from.until
+func (n *news[E]) next(from FollowCursor, page int) (FollowCursor, bool) {
+	until, transaction, id := n.until(from), from.transaction, from.id
+	for _, row := range n.rows {
+		transaction, id = row.transaction, row.id
 	}
-	if len(n.rows) < feedPage {
-		return FollowCursor{behind: until}, true
+	if len(n.rows) < page {
+		return FollowCursor{behind: from.behind.union(until.until(transaction))}, true
 	}
-	last := n.rows[len(n.rows)-1]
-	return FollowCursor{behind: from.behind, until: until, transaction: last.transaction, id: last.id}, false
+	return FollowCursor{behind: from.behind, until: until, transaction: transaction, id: id}, false
 }
 
-// join makes a follower of a topic, which receives what comes after the moment that is returned. The first follower of a
+// until is the moment up to which a page was read from a cursor.
+func (n *news[E]) until(from FollowCursor) snapshot {
+	if from.until.xmax > 0 {
+		return from.until
+	}
+	return n.now
+}
+
+// join makes a follower of a topic, which receives what the moment that is returned does not show. The first follower of a
 // topic says itself which moment that is.
 func (f *feed[K, E]) join(key K, moment snapshot) (*follower[E], snapshot) {
 	f.mu.Lock()
@@ -244,7 +272,7 @@ func (f *feed[K, E]) join(key K, moment snapshot) (*follower[E], snapshot) {
 	}
 	follower := &follower[E]{signal: make(chan struct{}, 1)}
 	joined.followers[follower] = struct{}{}
-	return follower, joined.cursor.latest()
+	return follower, joined.cursor.behind.union(joined.cursor.until)
 }
 
 func (f *feed[K, E]) leave(key K, follower *follower[E]) {
@@ -286,8 +314,11 @@ func (f *follower[E]) take() ([]batch[E], bool) {
 }
 
 // add takes over a row that a statement gives of a topic; id 0 means that there is none.
-func (n *news[E]) add(now string, sessionFound bool, transaction string, id int64, value func() E) error {
+func (n *news[E]) add(now string, standby, sessionFound bool, transaction string, id int64, value func() E) error {
 	var err error
+	if standby { // perhaps about to become the primary
+		return errStandby
+	}
 	if n.now.xmax == 0 {
 		if n.now, err = snapshotOf(now); err != nil {
 			return err
@@ -319,8 +350,8 @@ func checkNews[E any](found []news[E], from []FollowCursor) []news[E] {
 
 // checkMoment compares a cursor with the moment of a read.
 func checkMoment(cursor FollowCursor, now snapshot) error {
-	if known := cursor.latest(); known.xmax > now.xmax {
-		return fmt.Errorf("%w: it knows of transaction %d, the database is at %d", ErrCursorAhead, known.xmax, now.xmax)
+	if known := cursor.known(); known > max(now.xmax, beforeAll.xmax) {
+		return fmt.Errorf("%w: it knows of transaction %d, the database is at %d", ErrCursorAhead, known-1, now.xmax)
 	}
 	return nil
 }

@@ -11,25 +11,28 @@ import (
 // yield has ended it.
 func (f *feed[K, E]) follow(ctx context.Context, key K, reader Reader, cursor FollowCursor, keep func(*E) bool, yield func(E, FollowCursor) bool) error {
 	for {
-		// What was there before.
-		err := f.catchUp(ctx, key, reader, &cursor, yield)
-		if err != nil {
-			return ended(err)
-		}
-		follower, moment := f.join(key, cursor.behind)
-		if moment.after(cursor.behind) { // what came meanwhile, and others have been handed
-			cursor.until = moment
-			err = f.catchUp(ctx, key, reader, &cursor, yield)
-		}
-		// What comes.
-		if err == nil {
-			err = f.receive(ctx, follower, &cursor, keep, yield)
-		}
-		f.leave(key, follower)
-		if !errors.Is(err, errMissed) {
-			return ended(err)
+		err := f.followOnce(ctx, key, reader, &cursor, keep, yield)
+		switch {
+		case errors.Is(err, errEnough):
+			return nil
+		case !errors.Is(err, errMissed):
+			return err
 		}
 	}
+}
+
+// followOnce reads what was there before, joins the others, and yields what comes. It moves the cursor.
+func (f *feed[K, E]) followOnce(ctx context.Context, key K, reader Reader, cursor *FollowCursor, keep func(*E) bool, yield func(E, FollowCursor) bool) error {
+	if err := f.catchUp(ctx, key, reader, cursor, yield); err != nil {
+		return err
+	}
+	follower, moment := f.join(key, cursor.behind)
+	defer f.leave(key, follower)
+	cursor.until = moment // what came meanwhile, and others have been handed
+	if err := f.catchUp(ctx, key, reader, cursor, yield); err != nil {
+		return err
+	}
+	return f.receive(ctx, follower, cursor, keep, yield)
 }
 
 var (
@@ -38,13 +41,6 @@ var (
 	// errMissed says that a follower was too slow for what came.
 	errMissed = errors.New("more has come than may wait for a follower")
 )
-
-func ended(err error) error {
-	if errors.Is(err, errEnough) {
-		return nil
-	}
-	return err
-}
 
 // catchUp yields what is behind cursor, up to the moment that it names, else up to now, and moves it there. While the
 // database cannot be asked it tries again.
@@ -55,7 +51,7 @@ func (f *feed[K, E]) catchUp(ctx context.Context, key K, reader Reader, cursor *
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && IsRetryable(err):
+		case err != nil && passesForFollowers(err):
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
@@ -67,10 +63,14 @@ func (f *feed[K, E]) catchUp(ctx context.Context, key K, reader Reader, cursor *
 			return err
 		}
 		retry = feedRetry
-		next, complete := found.next(*cursor)
+		next, complete := found.next(*cursor, f.page)
+		until := found.until(*cursor)
 		for i := range found.rows {
 			row := &found.rows[i]
-			cursor.until, cursor.transaction, cursor.id = next.latest(), row.transaction, row.id
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			cursor.until, cursor.transaction, cursor.id = until, row.transaction, row.id
 			if !yield(row.value, *cursor) {
 				return errEnough
 			}
@@ -90,7 +90,7 @@ func (f *feed[K, E]) readOne(ctx context.Context, key K, reader Reader, cursor F
 	case <-ctx.Done():
 		return news[E]{}, ctx.Err()
 	}
-	found, err := f.read(ctx, reader, []K{key}, []FollowCursor{cursor})
+	found, err := f.read(ctx, reader, []K{key}, []FollowCursor{cursor}, f.page)
 	if err != nil {
 		return news[E]{}, err
 	}
@@ -99,6 +99,7 @@ func (f *feed[K, E]) readOne(ctx context.Context, key K, reader Reader, cursor F
 
 // receive yields what the feed hands to a follower and the cursor is not behind yet.
 func (f *feed[K, E]) receive(ctx context.Context, follower *follower[E], cursor *FollowCursor, keep func(*E) bool, yield func(E, FollowCursor) bool) error {
+	var highest uint64 // transaction of a row since the latest moment that was complete
 	for {
 		select {
 		case <-ctx.Done():
@@ -115,6 +116,10 @@ func (f *feed[K, E]) receive(ctx context.Context, follower *follower[E], cursor 
 			}
 			for i := range batch.rows {
 				row := &batch.rows[i]
+				highest = max(highest, row.transaction)
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
 				if cursor.behind.shows(row.transaction) || !keep(&row.value) {
 					continue
 				}
@@ -123,9 +128,13 @@ func (f *feed[K, E]) receive(ctx context.Context, follower *follower[E], cursor 
 					return errEnough
 				}
 			}
-			if batch.last && batch.until.after(cursor.behind) {
-				*cursor = FollowCursor{behind: batch.until}
+			if batch.last {
+				*cursor = FollowCursor{behind: cursor.behind.union(batch.until.until(highest))}
+				highest = 0
 			}
 		}
 	}
 }
+
+// passesForFollowers reports whether the database may answer the next time.
+func passesForFollowers(err error) bool { return IsRetryable(err) || errors.Is(err, errStandby) }

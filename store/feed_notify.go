@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"hash/fnv"
 	"strconv"
 	"sync"
@@ -21,6 +22,7 @@ type notifier struct {
 	scheduled bool
 	closed    bool
 	sent      time.Time
+	timer     *time.Timer // of what is scheduled
 	sending   sync.WaitGroup
 }
 
@@ -31,13 +33,18 @@ func (n *notifier) notify(topics ...uint64) {
 	if n.closed || n.interval < 0 {
 		return
 	}
+	for _, topic := range topics {
+		n.add(topic)
+	}
+	n.schedule()
+}
+
+// add is called with mu held.
+func (n *notifier) add(topic uint64) {
 	if n.pending == nil {
 		n.pending = make(map[uint64]struct{})
 	}
-	for _, topic := range topics {
-		n.pending[topic] = struct{}{}
-	}
-	n.schedule()
+	n.pending[topic] = struct{}{}
 }
 
 // schedule is called with mu held.
@@ -47,43 +54,55 @@ func (n *notifier) schedule() {
 	}
 	n.scheduled = true
 	n.sending.Add(1)
-	time.AfterFunc(n.interval-time.Since(n.sent), n.send)
+	n.timer = time.AfterFunc(n.interval-time.Since(n.sent), n.send)
 }
 
 func (n *notifier) send() {
 	defer n.sending.Done()
 	n.mu.Lock()
-	topics := make([]string, 0, len(n.pending))
-	for topic := range n.pending {
+	sending := n.pending
+	n.pending = nil
+	topics := make([]string, 0, len(sending))
+	for topic := range sending {
 		topics = append(topics, strconv.FormatUint(topic, 10))
 	}
-	n.pending = nil
 	n.sent = time.Now()
 	n.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(context.Background(), feedRetryMax)
 	defer cancel()
-	if conn, err := n.pool.Acquire(ctx); err == nil {
-		_ = queries.FollowNotify(ctx, conn, topics)
+	conn, err := n.pool.Acquire(ctx)
+	if err == nil {
+		err = queries.FollowNotify(ctx, conn, topics)
 		conn.Release()
 	}
 
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.scheduled = false
+	if err != nil && !n.closed { // told with the next, a second later
+		n.sent = time.Now().Add(feedRetryMax - n.interval)
+		for topic := range sending {
+			n.add(topic)
+		}
+	}
 	n.schedule()
 }
 
-// close waits until what was to be told is told.
+// close tells at once what was to be told. What is written after this is found by those who ask.
 func (n *notifier) close() {
 	n.mu.Lock()
 	n.closed = true
+	if n.scheduled && n.timer.Stop() {
+		go n.send()
+	}
 	n.mu.Unlock()
 	n.sending.Wait()
 }
 
-// messageTopic and memoryTopic are the numbers by which writers call what is followed. Whoever may listen learns nothing
-// from a number, and two topics of one number only are read more often.
+// messageTopic and memoryTopic are the numbers by which writers call what is followed. PostgreSQL lets every role listen: a
+// number does not name a session, but tells who can guess its name when it is written to. Two topics of one number are only
+// read more often.
 func messageTopic(sessionID string) uint64 { return topicNumber("messages", sessionID, "") }
 
 func memoryTopic(agentID, sessionID string) uint64 { return topicNumber("memory", agentID, sessionID) }
@@ -97,8 +116,11 @@ func topicNumber(parts ...string) uint64 {
 	return hash.Sum64()
 }
 
-// announce tells followers of a topic that ctx has written to, when its transaction has committed.
-func (m *Manager) announce(ctx context.Context, topic uint64) {
+// announce tells followers of a topic that ctx has written to, or may have, when its transaction has committed.
+func (m *Manager) announce(ctx context.Context, topic uint64, err error) {
+	if err != nil && !errors.Is(err, ErrOutcomeUnknown) {
+		return
+	}
 	if tx := m.transaction(ctx); tx != nil {
 		tx.announce(topic)
 		return

@@ -24,11 +24,11 @@ func newFeeds(m *Manager) *feeds {
 	f := &feeds{listener: &listener{config: m.config}}
 	reads := make(chan struct{}, max(1, m.config.maxConns()/4))
 	f.messages = &feed[string, Message]{
-		read: m.readNewMessages, number: messageTopic, interval: f.listener.interval,
+		read: m.readNewMessages, page: feedPage, number: messageTopic, interval: f.listener.interval, logger: m.config.Logger,
 		reads: reads, woken: make(chan struct{}, 1), topics: make(map[string]*topic[string, Message]),
 	}
 	f.memory = &feed[memoryPart, MemoryEntry]{
-		read: m.readNewMemory, number: memoryPart.topic, interval: f.listener.interval,
+		read: m.readNewMemory, page: feedPage, number: memoryPart.topic, interval: f.listener.interval, logger: m.config.Logger,
 		reads: reads, woken: make(chan struct{}, 1), topics: make(map[memoryPart]*topic[memoryPart, MemoryEntry]),
 	}
 	f.listener.wake = func(topic uint64, all bool) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 
 	"github.com/sharedcontext/sharedcontext/v2/gen"
 )
@@ -30,11 +31,11 @@ type FollowedMessage struct {
 }
 
 // Follow yields every message of a session that reader may see, once: those behind the cursor, then each as soon as it is
-// committed, without an end. What one agent wrote after another comes after it. A message whose transaction takes long
-// comes when that commits, and the others do not wait for it; the order is that of the commits, not of time and id.
+// committed, without an end. A message comes after those that were committed before its transaction first wrote: an answer
+// after its question. One whose transaction takes long comes when that commits, and the others do not wait for it.
 //
-// A lost connection, a restarted server or a slow loop body lose nothing: what was missed is read again from the database.
-// The loop ends with an error of ctx, when the manager is closed ([ErrManagerClosed]), when the session does not exist or
+// A lost connection, a restarted server or a slow loop body lose nothing: what was missed is read again from the database. That
+// a server does not forget what is committed is presumed, so synchronous_commit must be on. The loop ends with an error of ctx, when the manager is closed ([ErrManagerClosed]), when the session does not exist or
 // is deleted ([ErrSessionNotFound]), when the database does not know what the cursor does ([ErrCursorAhead]), or when the
 // statement is refused.
 //
@@ -44,6 +45,7 @@ type FollowedMessage struct {
 // DIRECT_DATABASE_URL, followers ask four times a second. A standby cannot be followed.
 func (m *Manager) Follow(ctx context.Context, params FollowParams) iter.Seq2[FollowedMessage, error] {
 	return func(yield func(FollowedMessage, error) bool) {
+		params := params // each loop cleans its own
 		err := sessionIDInput(params.SessionID)
 		if err == nil {
 			err = params.Reader.validate()
@@ -66,11 +68,7 @@ func (m *Manager) followMessages(ctx context.Context, params FollowParams, yield
 		return operationError(operation, err)
 	}
 	defer leave()
-	now, err := m.followStart(following, operation, params.SessionID)
-	if err == nil {
-		err = checkMoment(params.After, now)
-	}
-	if err != nil {
+	if _, err := m.followStart(following, params.SessionID, params.After); err != nil {
 		return m.feeds.explain(operation, err)
 	}
 	sight := params.Reader.see(nil)
@@ -88,37 +86,51 @@ func (s sight) sees(reader Reader, message *Message) bool {
 		message.SenderType == reader.AgentType && slices.Contains(s.kin, level)
 }
 
-// LatestFollowCursor returns the cursor from which [Manager.Follow] yields only what is committed after this call. An
-// unknown session is [ErrSessionNotFound].
+// LatestFollowCursor returns the cursor from which [Manager.Follow] yields only what is committed after this call. It is not
+// part of a transaction in ctx, and takes a connection of its own. An unknown session is [ErrSessionNotFound].
 func (m *Manager) LatestFollowCursor(ctx context.Context, sessionID string) (FollowCursor, error) {
 	if err := sessionIDInput(sessionID); err != nil {
 		return FollowCursor{}, err
 	}
-	now, err := m.followStart(ctx, "latest follow cursor", sessionID)
-	return FollowCursor{behind: now}, err
+	return m.followStart(WithoutTx(ctx), sessionID, FollowCursor{})
 }
 
-// followStart returns the moment at which it was called, if a session, or global memory where it is empty, can be followed.
-func (m *Manager) followStart(ctx context.Context, operation, sessionID string) (snapshot, error) {
-	return repeatable(WithoutTx(ctx), m, operation, func(db gen.DBTX) (snapshot, error) {
+// followStart returns the cursor of now, if the session can be followed from a cursor.
+func (m *Manager) followStart(ctx context.Context, sessionID string, from FollowCursor) (FollowCursor, error) {
+	return repeatable(ctx, m, "follow session", func(db gen.DBTX) (FollowCursor, error) {
 		row, err := queries.FollowStart(ctx, db, sessionID)
-		switch {
-		case err != nil:
-			return snapshot{}, err
-		case row.Standby:
-			return snapshot{}, errStandby
-		case !row.SessionFound && sessionID != "":
-			return snapshot{}, ErrSessionNotFound
-		case row.Restored:
-			return snapshot{}, errRestored
+		if err != nil {
+			return FollowCursor{}, err
 		}
-		return snapshotOf(row.Now)
+		return startOf(row, from)
 	})
+}
+
+// startOf returns the cursor of now, unless what is to be followed cannot be from a cursor.
+func startOf(row gen.FollowStartRow, from FollowCursor) (FollowCursor, error) {
+	switch {
+	case row.Standby:
+		return FollowCursor{}, errStandby
+	case !row.SessionFound:
+		return FollowCursor{}, ErrSessionNotFound
+	}
+	now, err := snapshotOf(row.Now)
+	if err != nil {
+		return FollowCursor{}, err
+	}
+	newest, err := strconv.ParseUint(row.Newest, 10, 64)
+	switch {
+	case err != nil:
+		return FollowCursor{}, fmt.Errorf("the server gave %.40q for a transaction: %w", row.Newest, err)
+	case newest >= now.xmax: // and yet it is seen
+		return FollowCursor{}, errRestored
+	}
+	return FollowCursor{behind: now.until(newest)}, checkMoment(from, now)
 }
 
 var (
 	errStandby  = errors.New("a standby cannot be followed, as it does not know which transactions are running: use the address of the primary")
-	errRestored = errors.New("the session holds rows of transactions that this server has not had yet, as after a restore from a dump: " +
+	errRestored = errors.New("there are rows of transactions that this server has not had yet, as after a restore from a dump: " +
 		"docs/operations.md has the statement that mends it")
 )
 
@@ -132,11 +144,11 @@ func snapshotOf(text string) (snapshot, error) {
 }
 
 // readNewMessages reads a page of what is new in each session.
-func (m *Manager) readNewMessages(ctx context.Context, reader Reader, sessions []string, from []FollowCursor) ([]news[Message], error) {
+func (m *Manager) readNewMessages(ctx context.Context, reader Reader, sessions []string, from []FollowCursor, maxRows int) ([]news[Message], error) {
 	sight := reader.see(nil)
 	params := gen.MessageFollowParams{
 		SessionIds: sessions,
-		Seen:       sight.seen, Own: sight.own, Reader: reader.AgentID, Kin: sight.kin, ReaderType: reader.AgentType, MaxRows: feedPage,
+		Seen:       sight.seen, Own: sight.own, Reader: reader.AgentID, Kin: sight.kin, ReaderType: reader.AgentType, MaxRows: int32(maxRows),
 	}
 	for _, cursor := range from {
 		behind, until, transaction := cursor.at()
@@ -152,7 +164,7 @@ func (m *Manager) readNewMessages(ctx context.Context, reader Reader, sessions [
 		for i := range rows {
 			row := &rows[i]
 			topic := &found[row.Place-1]
-			if err := topic.add(row.Now, row.SessionFound, row.TransactionID, row.ID, func() Message {
+			if err := topic.add(row.Now, row.Standby, row.SessionFound, row.TransactionID, row.ID, func() Message {
 				return Message{
 					ID: row.ID, SessionID: sessions[row.Place-1], Sender: row.Sender, SenderType: row.SenderType, Content: row.Content,
 					Visibility: Visibility(row.Visibility), MessageType: MessageType(row.MessageType), Metadata: objectOrNil(row.Metadata),

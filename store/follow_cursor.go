@@ -10,7 +10,8 @@ import (
 // FollowCursor is a place in what a follower receives: behind one message, or one entry of memory. The zero cursor is
 // before everything. As text it survives a restart of the follower; it belongs to one database and to what was followed.
 type FollowCursor struct {
-	// behind is a moment of which everything was received, and until one of which everything up to the row is.
+	// behind is what was received, as a moment of which everything was. While the rows of a later moment are being received, in
+	// the order of transactions and ids, until is that moment, of which everything up to the row was received as well.
 	behind, until snapshot
 	// transaction and id are of the latest row that was received, 0 where nothing but behind counts.
 	transaction uint64
@@ -57,13 +58,8 @@ func (c *FollowCursor) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// latest is the latest moment that the cursor knows of.
-func (c FollowCursor) latest() snapshot {
-	if c.until.after(c.behind) {
-		return c.until
-	}
-	return c.behind
-}
+// known is the number behind the highest transaction of which a row was received.
+func (c FollowCursor) known() uint64 { return max(c.behind.xmax, c.transaction+1) }
 
 // at is where a statement goes on from, as its arguments.
 func (c FollowCursor) at() (behind, until, transaction string) {
@@ -141,7 +137,42 @@ func (s snapshot) shows(transaction uint64) bool {
 	return !running
 }
 
-// after reports whether s is of a later moment than t. Transactions only begin, which moves xmax, and end.
-func (s snapshot) after(t snapshot) bool {
-	return s.xmax > t.xmax || s.xmax == t.xmax && len(s.running) < len(t.running)
+// union shows what s or t shows.
+func (s snapshot) union(t snapshot) snapshot {
+	both := snapshot{xmax: max(s.xmax, t.xmax)}
+	for _, side := range [2]snapshot{s, t} {
+		for _, transaction := range side.running {
+			if !s.shows(transaction) && !t.shows(transaction) {
+				both.running = append(both.running, transaction)
+			}
+		}
+	}
+	slices.Sort(both.running)
+	both.running = slices.Compact(both.running)
+	return both.withMin()
+}
+
+// until shows what s shows of the transactions up to one. A cursor goes no further than to the highest transaction of which
+// a row was received, for that is on disk: of those behind it a server that crashes may forget that they were there, and
+// give their numbers again.
+func (s snapshot) until(transaction uint64) snapshot {
+	if s.xmax <= transaction+1 {
+		return s
+	}
+	known := snapshot{xmax: max(transaction+1, beforeAll.xmax)}
+	for _, running := range s.running {
+		if running < known.xmax {
+			known.running = append(known.running, running)
+		}
+	}
+	return known.withMin()
+}
+
+// withMin sets xmin as a server does.
+func (s snapshot) withMin() snapshot {
+	s.xmin = s.xmax
+	if len(s.running) > 0 {
+		s.xmin = s.running[0]
+	}
+	return s
 }

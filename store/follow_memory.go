@@ -48,10 +48,13 @@ func (m *Manager) followMemory(ctx context.Context, params FollowMemoryParams, y
 		return operationError(operation, err)
 	}
 	defer leave()
-	now, err := m.followStart(following, operation, params.SessionID)
-	if err == nil {
-		err = checkMoment(params.After, now)
-	}
+	_, err = repeatable(following, m, operation, func(db gen.DBTX) (FollowCursor, error) {
+		row, err := queries.MemoryFollowStart(following, db, gen.MemoryFollowStartParams{SessionID: params.SessionID, AgentID: params.AgentID})
+		if err != nil {
+			return FollowCursor{}, err
+		}
+		return startOf(gen.FollowStartRow(row), params.After)
+	})
 	if err == nil {
 		part := memoryPart{params.AgentID, params.SessionID}
 		err = m.feeds.memory.follow(following, part, Reader{}, params.After, func(*MemoryEntry) bool { return true }, yield)
@@ -65,8 +68,8 @@ type memoryPart struct{ agentID, sessionID string }
 func (p memoryPart) topic() uint64 { return memoryTopic(p.agentID, p.sessionID) }
 
 // readNewMemory reads a page of what was set in each part.
-func (m *Manager) readNewMemory(ctx context.Context, _ Reader, parts []memoryPart, from []FollowCursor) ([]news[MemoryEntry], error) {
-	params := gen.MemoryFollowParams{MaxRows: feedPage}
+func (m *Manager) readNewMemory(ctx context.Context, _ Reader, parts []memoryPart, from []FollowCursor, maxRows int) ([]news[MemoryEntry], error) {
+	params := gen.MemoryFollowParams{MaxRows: int32(maxRows)}
 	for i, cursor := range from {
 		params.AgentIds, params.SessionIds = append(params.AgentIds, parts[i].agentID), append(params.SessionIds, parts[i].sessionID)
 		behind, until, transaction := cursor.at()
@@ -82,7 +85,7 @@ func (m *Manager) readNewMemory(ctx context.Context, _ Reader, parts []memoryPar
 		for i := range rows {
 			row := &rows[i]
 			part := parts[row.Place-1]
-			if err := found[row.Place-1].add(row.Now, row.SessionFound, row.TransactionID, row.ID, func() MemoryEntry {
+			if err := found[row.Place-1].add(row.Now, row.Standby, row.SessionFound, row.TransactionID, row.ID, func() MemoryEntry {
 				return MemoryEntry{
 					AgentID: part.agentID, SessionID: part.sessionID, Key: row.Key, Value: row.Value, Metadata: objectOrNil(row.Metadata),
 					CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt, ExpiresAt: row.ExpiresAt,

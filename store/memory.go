@@ -98,10 +98,10 @@ func (m *Manager) SetMemory(ctx context.Context, params SetMemoryParams) (Memory
 		}
 		return row, err
 	})
+	m.announce(ctx, memoryTopic(params.AgentID, params.SessionID), err)
 	if err != nil {
 		return MemoryEntry{}, err
 	}
-	m.announce(ctx, memoryTopic(params.AgentID, params.SessionID))
 	return MemoryEntry{
 		AgentID: params.AgentID, SessionID: params.SessionID, Key: key, Value: params.Value, Metadata: metadata,
 		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt, ExpiresAt: row.ExpiresAt,

@@ -90,10 +90,10 @@ func (m *Manager) addMessageOnce(ctx context.Context, message Message, timestamp
 		}
 		return row, err
 	})
+	m.announce(ctx, messageTopic(message.SessionID), err)
 	if err != nil {
 		return Message{}, err
 	}
-	m.announce(ctx, messageTopic(message.SessionID))
 	message.ID, message.Timestamp = row.ID, row.Timestamp
 	return message, nil
 }
@@ -129,9 +129,7 @@ func (m *Manager) addMessagesOnce(ctx context.Context, messages []Message, batch
 			}
 			return struct{}{}, nil
 		})
-		if err == nil {
-			m.announce(ctx, messageTopic(batch.SessionID))
-		}
+		m.announce(ctx, messageTopic(batch.SessionID), err)
 		return err
 	})
 }

@@ -140,10 +140,10 @@ func (m *Manager) AddMessage(ctx context.Context, sessionID string, message NewM
 		}
 		return row, err
 	})
+	m.announce(ctx, messageTopic(sessionID), err)
 	if err != nil {
 		return Message{}, err
 	}
-	m.announce(ctx, messageTopic(sessionID))
 	added.ID, added.Timestamp = row.ID, row.Timestamp
 	return added, nil
 }
@@ -194,10 +194,10 @@ func (m *Manager) AddMessages(ctx context.Context, sessionID string, messages []
 		}
 		return rows, err
 	})
+	m.announce(ctx, messageTopic(sessionID), err)
 	if err != nil {
 		return nil, err
 	}
-	m.announce(ctx, messageTopic(sessionID))
 	for i := range rows {
 		added[i].ID, added[i].Timestamp = rows[i].ID, rows[i].Timestamp
 	}

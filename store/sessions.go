@@ -282,9 +282,7 @@ func (m *Manager) endSession(ctx context.Context, operation, sessionID, agentID 
 		}
 		return struct{}{}, err
 	})
-	if err == nil {
-		m.announce(ctx, messageTopic(sessionID)) // its followers end
-	}
+	m.announce(ctx, messageTopic(sessionID), err) // its followers end
 	return err
 }
 

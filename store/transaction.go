@@ -232,15 +232,16 @@ func (m *Manager) runTx(ctx context.Context, t *transaction, commit func() error
 	if tx.Conn().PgConn().TxStatus() == 'E' { // the server would refuse to release a savepoint, and pgx then gives it up
 		return operationError("commit", fmt.Errorf("%w: a statement in it had failed", pgx.ErrTxCommitRollback))
 	}
-	if err := commit(); err != nil {
+	err = commit()
+	if outer := m.transaction(ctx); outer != nil {
+		outer.announce(t.written.topics...)
+	} else if len(t.written.topics) > 0 { // also when nobody knows whether it has committed
+		m.notifier.notify(t.written.topics...)
+	}
+	if err != nil {
 		return operationError("commit", err)
 	}
 	committed = true
-	if nested := m.transaction(ctx); nested != nil {
-		nested.announce(t.written.topics...)
-	} else if len(t.written.topics) > 0 {
-		m.notifier.notify(t.written.topics...)
-	}
 	return nil
 }
 

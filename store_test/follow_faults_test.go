@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -199,6 +200,8 @@ func TestFollowWhileListenersAreCut(t *testing.T) {
 	if t.Failed() {
 		return
 	}
+	l.committed["last"] = []string{"end"}
+	f.add(ctx, t, store.NewMessage{Sender: "last", Content: "end"})
 	for i, follower := range followers {
 		l.check(t, fmt.Sprint("follower ", i), follower.next(l.total()))
 	}
@@ -330,6 +333,24 @@ func TestFollowOfUntoldMessages(t *testing.T) {
 	following := followSession(ctx, t, f.Manager, store.FollowParams{SessionID: f.session.ID, Reader: alice})
 	f.add(ctx, t, store.NewMessage{Sender: "alice", Content: "told"})
 	following.next(1)
+	// What concerns others does not keep anybody from asking.
+	noise, quiet := context.WithCancel(ctx)
+	var talking sync.WaitGroup
+	talking.Go(func() {
+		for ticker := time.NewTicker(50 * time.Millisecond); ; {
+			select {
+			case <-noise.Done():
+				return
+			case <-ticker.C:
+			}
+			if _, err := store.ExecuteQuery(ctx, "SELECT pg_notify('sharedcontext', '1')::text"); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	defer talking.Wait()
+	defer quiet()
 	for i := range 2 { // the first may be found by what was told before
 		content := fmt.Sprint("untold ", i)
 		if _, err := store.ExecuteUpdate(ctx, "INSERT INTO messages (session_id, sender, content) VALUES (?, 'alice', ?)", f.session.ID, content); err != nil {

@@ -165,9 +165,7 @@ func TestConcurrentMemory(t *testing.T) {
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if stats := f.Stats(); stats.InUse != 0 {
-		t.Errorf("after the work the pool is %+v", stats)
-	}
+	wantIdle(t, f.Manager)
 }
 
 // A session may be deleted while agents use its memory: each call succeeds or is refused as one to no session, and

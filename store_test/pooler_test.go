@@ -407,9 +407,7 @@ func TestPoolerWithoutServer(t *testing.T) {
 		}
 		return err == nil
 	})
-	if stats := m.Stats(); stats.InUse != 0 {
-		t.Errorf("the pool afterwards: %+v", stats)
-	}
+	wantIdle(t, m)
 }
 
 // A pooler that is started anew costs the calls of that moment, and none later.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/sharedcontext/sharedcontext/v2/store"
 	"github.com/sharedcontext/sharedcontext/v2/storetest"
@@ -145,4 +146,10 @@ func ignore(err, expected error) error {
 		return nil
 	}
 	return err
+}
+
+// wantIdle waits until all connections are given back: what tells followers may still have one for a moment.
+func wantIdle(tb testing.TB, m *store.Manager) {
+	tb.Helper()
+	eventually(tb, 10*time.Second, "no connection is in use", func() bool { return m.Stats().InUse == 0 })
 }

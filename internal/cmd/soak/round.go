@@ -142,6 +142,11 @@ func round(ctx context.Context, c *cluster, ways map[string]*store.Manager, o op
 	}
 	stopFollowing()
 	readers.Wait()
+	for _, f := range followers { // nothing has come since
+		if _, err := f.settle(settling, want); err != nil {
+			return result{}, err
+		}
+	}
 	return r, r.sample(settling, ways["direct"])
 }
 
