@@ -24,7 +24,8 @@ const (
 )
 
 // ErrCursorAhead says that a follower has received what the database has never had: it was restored from a backup, or a
-// standby took over that had not received everything. What is followed has to be read anew, from the start or from now.
+// standby took over that had not received everything. What is followed has to be read anew, from the start or from now. When
+// the database has had more transactions since than the follower knew of, nothing tells.
 var ErrCursorAhead = errors.New("cursor is ahead of the database")
 
 // A feed hands what is new in each topic, such as a session, to those who follow it. One goroutine reads for all of them,
