@@ -94,7 +94,7 @@ func (n *notifier) close() {
 	n.mu.Lock()
 	n.closed = true
 	if n.scheduled && n.timer.Stop() {
-		go n.send()
+		n.timer.Reset(0)
 	}
 	n.mu.Unlock()
 	n.sending.Wait()
