@@ -15,6 +15,9 @@ const (
 	cancelPatience = 250 * time.Millisecond
 	// cancelInterval is when to ask again: a request that comes before the statement that it is to end has no effect.
 	cancelInterval = 20 * time.Millisecond
+	// poolerPatience is how long a request to a pooler is left open when nobody waits for it any more: PgBouncer 1.18 ends
+	// when one is given up (https://github.com/pgbouncer/pgbouncer/issues/801), and cuts all its clients.
+	poolerPatience = 10 * time.Second
 )
 
 // canceller is what a connection does when the context of its statement ends: it asks the server to end the statement, and
@@ -26,23 +29,32 @@ const (
 // the session then takes the signal before it reads its next statement, where it has no effect.
 type canceller struct {
 	conn     *pgconn.PgConn
+	patience time.Duration // with a request that has been sent, beyond the deadline
+	deadline time.Time
 	answered chan struct{} // closed when the statement has ended
 	done     chan error    // of the requests; nil when the server has acknowledged each
 }
 
-func newCanceller(conn *pgconn.PgConn) ctxwatch.Handler { return &canceller{conn: conn} }
+// newCanceller returns what makes the cancellers of connections, through a pooler or not.
+func newCanceller(pooler bool) func(*pgconn.PgConn) ctxwatch.Handler {
+	var patience time.Duration
+	if pooler {
+		patience = poolerPatience
+	}
+	return func(conn *pgconn.PgConn) ctxwatch.Handler { return &canceller{conn: conn, patience: patience} }
+}
 
 // HandleCancel implements [ctxwatch.Handler].
 func (c *canceller) HandleCancel(context.Context) {
-	deadline := time.Now().Add(cancelPatience)
-	_ = c.conn.Conn().SetDeadline(deadline) // a connection that is gone is for the statement to find out
+	c.deadline = time.Now().Add(cancelPatience)
+	_ = c.conn.Conn().SetDeadline(c.deadline) // a connection that is gone is for the statement to find out
 	c.answered, c.done = make(chan struct{}), make(chan error, 1)
-	go func() { c.done <- c.request(deadline) }() //nolint:contextcheck // that one has ended
+	go func() { c.done <- c.request() }() //nolint:contextcheck // that one has ended
 }
 
 // request asks the server to end the statement until that has happened.
-func (c *canceller) request(deadline time.Time) error {
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+func (c *canceller) request() error {
+	ctx, cancel := context.WithDeadline(context.Background(), c.deadline.Add(c.patience))
 	defer cancel()
 	for {
 		// CancelRequest does not tell how its wait for the acknowledgement has ended.
@@ -52,9 +64,10 @@ func (c *canceller) request(deadline time.Time) error {
 		select {
 		case <-c.answered:
 			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(cancelInterval):
+		case <-time.After(min(cancelInterval, time.Until(c.deadline))):
+		}
+		if !time.Now().Before(c.deadline) {
+			return context.DeadlineExceeded
 		}
 	}
 }
@@ -62,7 +75,13 @@ func (c *canceller) request(deadline time.Time) error {
 // HandleUnwatchAfterCancel implements [ctxwatch.Handler].
 func (c *canceller) HandleUnwatchAfterCancel() {
 	close(c.answered)
-	if err := <-c.done; err != nil {
+	var err error
+	select {
+	case err = <-c.done:
+	case <-time.After(time.Until(c.deadline)):
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
 		// A request may still be on its way. With this context Close does not touch the watcher, which is locked.
 		_ = c.conn.Close(context.Background())
 		return

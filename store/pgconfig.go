@@ -64,7 +64,7 @@ func (c Config) poolConfig() (*pgxpool.Config, error) {
 	pool.MaxConnLifetimeJitter = connLifetimeJitter
 	pool.MaxConnIdleTime = connIdleTime
 	pool.HealthCheckPeriod = healthCheckPeriod
-	pool.ConnConfig.BuildContextWatcherHandler = newCanceller
+	pool.ConnConfig.BuildContextWatcherHandler = newCanceller(c.viaPooler())
 	pool.PingTimeout = c.pingTimeout()
 	pool.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		scanTimesAsUTC(conn.TypeMap())

@@ -81,6 +81,11 @@ func run(ctx context.Context, o options) (err error) {
 	for end := time.Now().Add(o.duration); time.Now().Before(end) && ctx.Err() == nil; {
 		result, err := round(ctx, c, ways, o, random)
 		if err != nil {
+			if pooler != nil {
+				if _, silent := pooler.Console(ctx, "SHOW VERSION"); silent != nil {
+					err = fmt.Errorf("%w (the pooler does not answer: %w)", err, silent)
+				}
+			}
 			return fmt.Errorf("round %d: %w", len(rounds)+1, err)
 		}
 		rounds = append(rounds, result)
