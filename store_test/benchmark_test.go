@@ -262,6 +262,9 @@ func BenchmarkInitializeEmptyDatabase(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			if _, err := conn.Exec(b.Context(), "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL)"); err != nil {
+				b.Fatal(err)
+			}
 			for _, name := range names {
 				ddl, err := fs.ReadFile(schema.FS, name)
 				if err != nil {
