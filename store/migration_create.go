@@ -8,6 +8,23 @@ import (
 	"github.com/sharedcontext/sharedcontext/v2/schema"
 )
 
+// createOrFind is create, unless the server was still at that for a program that was killed: then it is done.
+func (m *Migrator) createOrFind(ctx context.Context) error {
+	for attempt := 1; ; attempt++ {
+		failed := m.create(ctx)
+		if failed == nil {
+			return nil
+		}
+		status, err := m.Status()
+		switch {
+		case err == nil && status.Version > 0:
+			return m.To(ctx, status.Latest)
+		case err != nil || !isBusy(failed) || attempt == migrationAttempts || ctx.Err() != nil:
+			return schemaError("migrate up", failed)
+		}
+	}
+}
+
 // create brings an empty database to the latest version in one transaction: all of it or nothing. Nobody uses the tables
 // yet that indexes would have to be built beside, and one transaction takes a third of the time of one for each migration.
 func (m *Migrator) create(ctx context.Context) error {

@@ -239,11 +239,10 @@ func (m *Migrator) Up(ctx context.Context) error {
 			return schemaError("migrate up", err)
 		}
 	case status.Version == 0:
-		err := m.mayMigrate(ctx)
-		if err == nil {
-			err = m.create(ctx)
+		if err := m.mayMigrate(ctx); err != nil {
+			return schemaError("migrate up", err)
 		}
-		return schemaError("migrate up", err)
+		return m.createOrFind(ctx)
 	case status.Version >= status.Latest:
 		return nil
 	}

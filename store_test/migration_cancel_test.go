@@ -3,8 +3,10 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -120,4 +122,59 @@ func TestCancelledIndexBuild(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A program that is killed while it makes an empty database may leave a server that goes on with it. The next one finds that
+// done, or makes it.
+func TestCreationGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, commits := range []bool{true, false} {
+		t.Run(fmt.Sprint("commits ", commits), func(t *testing.T) {
+			t.Parallel()
+			config := storetest.EmptyConfig(t)
+			migrator := openMigrator(t, config)
+			var files []string
+			for _, name := range migrationFiles(t) {
+				text, err := fs.ReadFile(schema.FS, name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				files = append(files, strings.ReplaceAll(string(text), " CONCURRENTLY", ""))
+			}
+			left := connect(t, config) // of the one that was killed
+			send := func(sql string) {
+				if _, err := left.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			send("BEGIN; " + files[0])
+			watch := connect(t, config)
+			created := make(chan error)
+			go func() { created <- migrator.Up(t.Context()) }()
+			eventually(t, time.Minute, "the next one waits", func() bool {
+				return ask[int64](t, watch, `SELECT count(*) FROM pg_stat_activity
+					WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0`) > 0
+			})
+			send(strings.Join(files[1:], "\n") + fmt.Sprintf("TRUNCATE schema_migrations; INSERT INTO schema_migrations VALUES (%d, false)", schema.Latest()))
+			if commits {
+				send("COMMIT")
+			} else {
+				send("ROLLBACK")
+			}
+			if err := <-created; err != nil {
+				t.Fatal(err)
+			}
+			wantVersion(t, migrator, schema.Latest())
+		})
+	}
+}
+
+// migrationFiles are the names of the migrations in their order.
+func migrationFiles(tb testing.TB) []string {
+	tb.Helper()
+	names, err := fs.Glob(schema.FS, "*.up.sql")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return names
 }
