@@ -150,11 +150,7 @@ func (m *Manager) readNewMessages(ctx context.Context, reader Reader, sessions [
 		SessionIds: sessions,
 		Seen:       sight.seen, Own: sight.own, Reader: reader.AgentID, Kin: sight.kin, ReaderType: reader.AgentType, MaxRows: int32(maxRows),
 	}
-	for _, cursor := range from {
-		behind, until, transaction := cursor.at()
-		params.Behind, params.Until = append(params.Behind, behind), append(params.Until, until)
-		params.AfterTransactions, params.AfterIds = append(params.AfterTransactions, transaction), append(params.AfterIds, cursor.id)
-	}
+	params.Behind, params.Until, params.AfterTransactions, params.AfterIds = cursorColumns(from)
 	return repeatable(ctx, m, "follow session", func(db gen.DBTX) ([]news[Message], error) {
 		rows, err := queries.MessageFollow(ctx, db, params)
 		if err != nil {

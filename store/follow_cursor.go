@@ -61,12 +61,17 @@ func (c *FollowCursor) UnmarshalText(text []byte) error {
 // known is the number behind the highest transaction of which a row was received.
 func (c FollowCursor) known() uint64 { return max(c.behind.xmax, c.transaction+1) }
 
-// at is where a statement goes on from, as its arguments.
-func (c FollowCursor) at() (behind, until, transaction string) {
-	if c.until.xmax > 0 {
-		until = c.until.String()
+// cursorColumns are the places from which a statement goes on, as its arguments.
+func cursorColumns(from []FollowCursor) (behind, until, transactions []string, ids []int64) {
+	for _, cursor := range from {
+		moment := ""
+		if cursor.until.xmax > 0 {
+			moment = cursor.until.String()
+		}
+		behind, until = append(behind, cursor.behind.String()), append(until, moment)
+		transactions, ids = append(transactions, strconv.FormatUint(cursor.transaction, 10)), append(ids, cursor.id)
 	}
-	return c.behind.String(), until, strconv.FormatUint(c.transaction, 10)
+	return behind, until, transactions, ids
 }
 
 // snapshot is what PostgreSQL calls pg_snapshot: which transactions had ended at one moment. Those below xmin had, those

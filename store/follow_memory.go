@@ -70,12 +70,10 @@ func (p memoryPart) topic() uint64 { return memoryTopic(p.agentID, p.sessionID) 
 // readNewMemory reads a page of what was set in each part.
 func (m *Manager) readNewMemory(ctx context.Context, _ Reader, parts []memoryPart, from []FollowCursor, maxRows int) ([]news[MemoryEntry], error) {
 	params := gen.MemoryFollowParams{MaxRows: int32(maxRows)}
-	for i, cursor := range from {
-		params.AgentIds, params.SessionIds = append(params.AgentIds, parts[i].agentID), append(params.SessionIds, parts[i].sessionID)
-		behind, until, transaction := cursor.at()
-		params.Behind, params.Until = append(params.Behind, behind), append(params.Until, until)
-		params.AfterTransactions, params.AfterIds = append(params.AfterTransactions, transaction), append(params.AfterIds, cursor.id)
+	for _, part := range parts {
+		params.AgentIds, params.SessionIds = append(params.AgentIds, part.agentID), append(params.SessionIds, part.sessionID)
 	}
+	params.Behind, params.Until, params.AfterTransactions, params.AfterIds = cursorColumns(from)
 	return repeatable(ctx, m, "follow memory", func(db gen.DBTX) ([]news[MemoryEntry], error) {
 		rows, err := queries.MemoryFollow(ctx, db, params)
 		if err != nil {
